@@ -1,0 +1,60 @@
+"""Saliency and CAM explanations for TensorFlow, written as graph functions."""
+
+import importlib
+from typing import TYPE_CHECKING
+
+from tfsal.version import __version__
+
+if TYPE_CHECKING:
+    from tfsal import visualize
+    from tfsal.errors import TfsalError
+    from tfsal.graph import ModelGraph, load
+    from tfsal.methods import (
+        ClassScore,
+        Explanation,
+        GradCAM,
+        GradientTimesInput,
+        GraphScore,
+        HiResCAM,
+        LayerCAM,
+        Method,
+        RegionScore,
+        VanillaGradient,
+        list_methods,
+    )
+    from tfsal.serving import Preprocess, export
+
+# Imported when first used: TensorFlow takes seconds, and `tfsal --help` should not.
+_HOMES = {
+    "tfsal.errors": ("TfsalError",),
+    "tfsal.graph": ("ModelGraph", "load"),
+    "tfsal.methods": (
+        "ClassScore",
+        "Explanation",
+        "GradCAM",
+        "GradientTimesInput",
+        "GraphScore",
+        "HiResCAM",
+        "LayerCAM",
+        "Method",
+        "RegionScore",
+        "VanillaGradient",
+        "list_methods",
+    ),
+    "tfsal.serving": ("Preprocess", "export"),
+}
+_home_of = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = ["__version__", "visualize", *sorted(_home_of)]
+
+
+def __getattr__(name):
+    if name == "visualize":
+        return importlib.import_module("tfsal.visualize")
+    if name in _home_of:
+        return getattr(importlib.import_module(_home_of[name]), name)
+    raise AttributeError(f"module 'tfsal' has no attribute '{name}'")
+
+
+def __dir__():
+    return __all__

@@ -1,0 +1,294 @@
+"""ModelGraph: any model, as one flat graph that can be asked, applied and differentiated."""
+
+import functools
+
+import tensorflow as tf
+
+from tfsal.errors import InputError, LayerError, SourceError, TargetError
+from tfsal.graph import functions
+from tfsal.graph.default_layer import default_layer
+from tfsal.graph.flow import Flow, producers
+from tfsal.graph.layers import LayerNames
+from tfsal.graph.normalize import normalize, rewrite_grouped_convolutions
+from tfsal.graph.tensor_info import TensorInfo
+
+_SCOPE = "model"
+# Ops between a softmax or sigmoid and the output that leave the values as they are.
+_TRANSPARENT = frozenset(("Identity", "IdentityN", "Cast", "Reshape", "Squeeze", "StopGradient"))
+_SQUASHING = frozenset(("Softmax", "LogSoftmax", "Sigmoid"))
+
+
+class ModelGraph:
+    """A model as one flat, call-free graph; `tfsal.load` makes one from any source.
+
+    Nothing of the model it came from is changed: variables are shared, not copied.
+
+    Attributes:
+      inputs: {name: TensorInfo} of what the model takes.
+      outputs: {name: TensorInfo} of what it returns.
+      origin: where it came from, in words.
+      variables: the tf.Variables it reads.
+      graph_def: the flat GraphDef.
+      lost_gradients: ops whose custom gradient could not be carried over.
+      saved: the object `tf.saved_model.load` returned, for a SavedModel source; else None.
+      needs_xla: True when the source holds functions that only XLA can run.
+    """
+
+    def __init__(
+        self, graph_def, inputs, outputs, captures, *, origin, variables=(), keep=(), saved=None
+    ):
+        """Takes a GraphDef apart; users call `tfsal.load`.
+
+        Args:
+          graph_def: GraphDef, calls included; not modified.
+          inputs: {name: (tensor name, tf.TensorSpec)}.
+          outputs: {name: tensor name}.
+          captures: {tensor name of a placeholder: eager tensor that it stands for}.
+          origin: where the model came from, in words.
+          variables: tf.Variables behind the captures.
+          keep: objects that must live as long as this one (the source itself, tables).
+          saved: see the class.
+
+        Raises:
+          SourceError: an op is unknown, or a placeholder is neither an input nor captured.
+        """
+        flat, renamed = functions.inline_calls(graph_def)
+        self.needs_xla = any(_must_compile(x) for x in (*graph_def.node, *graph_def.library.function))
+        self.lost_gradients = normalize(flat)
+        self.graph_def = flat
+        self.origin = origin
+        self.variables = list(variables)
+        self.saved = saved
+        self.keep = list(keep)
+        self._captures = {renamed.get(t, t): value for t, value in captures.items()}
+        self._inputs = {k: (renamed.get(t, t), spec) for k, (t, spec) in inputs.items()}
+        self._outputs = {k: renamed.get(t, t) for k, t in outputs.items()}
+        self._functions = {}
+        self._check_placeholders()
+        self._discover()
+        rewritten = rewrite_grouped_convolutions(flat, lambda t: self._tensors[t].shape)
+        if rewritten is not None:
+            self.graph_def = rewritten
+            self._discover()
+        self.inputs = {k: self._info(k, t) for k, (t, _) in self._inputs.items()}
+        self.outputs = {k: self._info(k, t) for k, t in self._outputs.items()}
+
+    def _info(self, name, tensor):
+        known = self._tensors[tensor]
+        return TensorInfo(name, tensor, known.op, known.shape, known.dtype)
+
+    def _check_placeholders(self):
+        given = {t for t, _ in self._inputs.values()} | set(self._captures)
+        needed, _ = functions.extract(self.graph_def, list(self._outputs.values()), given)
+        unfed = [n.name for n in needed.node if n.op == "Placeholder"]
+        if unfed:
+            raise SourceError(
+                f"The outputs also need the placeholder{'s' * (len(unfed) > 1)} "
+                f"{', '.join(unfed)}. Give a value, as in constants={{'{unfed[0]}:0': False}} "
+                f"(--feed {unfed[0]}:0=false), or name it in inputs."
+            )
+
+    def _discover(self):
+        """Traces the model once to learn the shape and dtype of every tensor."""
+        self._tensors, self._producers = {}, {}
+
+        def trace(*feeds):
+            evaluation = self.evaluate(dict(zip(self._inputs, feeds, strict=True)))
+            evaluation.describe(self._tensors, self._producers)
+
+        specs = [spec for _, spec in self._inputs.values()]
+        tf.function(trace, autograph=False).get_concrete_function(*specs)
+
+    def evaluate(self, feeds, fetches=None):
+        """Imports the model into the function being traced.
+
+        Args:
+          feeds: {input name or any tensor name: tensor}. A fed tensor cuts off what computes it,
+            so that a head can be run alone.
+          fetches: tensor names that must be computed; None for all outputs.
+
+        Returns:
+          An Evaluation: tensor name -> tf.Tensor.
+        """
+        fed = {self._inputs[k][0] if k in self._inputs else k: v for k, v in feeds.items()}
+        fetches = list(self._outputs.values()) if fetches is None else list(fetches)
+        given = {**self._captures, **fed}
+        part, used = functions.extract(self.graph_def, fetches, set(given))
+        unfed = [n.name for n in part.node if n.op == "Placeholder"]
+        if unfed:
+            raise InputError(f"The tensors asked for also need {', '.join(unfed)}: feed it too.")
+        functions.adopt_library(part)
+        graph = tf.compat.v1.get_default_graph()
+        input_map = {
+            t: v if t in fed else graph.capture(v) for t, v in given.items() if t in used
+        }
+        computed = [t for t in fetches if t not in given]
+        results = tf.import_graph_def(
+            part, input_map=input_map, return_elements=computed or None, name=_SCOPE
+        )
+        scope = results[0].name[: -len(computed[0])] if computed else _SCOPE + "/"
+        return Evaluation(graph, scope, part, {**given, **input_map})
+
+    def apply(self, feeds, fetches):
+        """Computes tensors of the model inside the function being traced.
+
+        Args:
+          feeds: {input name, layer name or tensor name: tensor}.
+          fetches: names of outputs, layers or tensors.
+
+        Returns:
+          A list of tensors, one for each fetch.
+        """
+        feeds = {k if k in self._inputs else self.resolve(k): v for k, v in feeds.items()}
+        names = [self.resolve(f) for f in fetches]
+        evaluation = self.evaluate(feeds, names)
+        return [evaluation[name] for name in names]
+
+    def as_function(self):
+        """Returns the model as a ConcreteFunction: inputs by name -> {output name: tensor}."""
+
+        def run(*feeds):
+            evaluation = self.evaluate(dict(zip(self.inputs, feeds, strict=True)))
+            return {name: evaluation[tensor] for name, tensor in self._outputs.items()}
+
+        specs = [spec for _, spec in self._inputs.values()]
+        return tf.function(run, autograph=False, input_signature=specs).get_concrete_function()
+
+    # -- queries
+
+    @functools.cached_property
+    def _names(self):
+        return LayerNames(self.flow(self._outputs.values()), self._tensors)
+
+    def flow(self, sinks, sources=None):
+        """Returns the Flow from the inputs, or from the given tensors, to the given tensors."""
+        sources = [t for t, _ in self._inputs.values()] if sources is None else list(sources)
+        return Flow(self._producers, sources, list(sinks))
+
+    def tensor(self, name):
+        """Returns the TensorInfo of a tensor name."""
+        return self._tensors[name]
+
+    def resolve(self, name) -> str:
+        """Returns the tensor name of an output, a layer (as in `layers()`) or a tensor.
+
+        Raises:
+          LayerError: nothing has that name (the nearest ones are listed), or several have.
+        """
+        if name in self._outputs:
+            return self._outputs[name]
+        return name if name in self._tensors else self._names.resolve(name)
+
+    def layers(self) -> list:
+        """Returns a TensorInfo for the output of every layer, in topological order."""
+        return [self._info(name, tensor) for name, tensor in self._names.table.items()]
+
+    def layer_name(self, tensor) -> str:
+        """Returns what a person calls this tensor."""
+        names = {t: n for n, t in self._names.table.items()}
+        return names.get(tensor, tensor)
+
+    def output(self, name=None) -> TensorInfo:
+        """Returns an output by name; None means the only one.
+
+        Raises:
+          TargetError: there is no such output, or no name was given and there are several.
+        """
+        if name is None and len(self.outputs) == 1:
+            return next(iter(self.outputs.values()))
+        if name not in self.outputs:
+            wrong = "This model has several outputs" if name is None else f"No output '{name}'"
+            raise TargetError(
+                f"{wrong}. Choose one of {', '.join(self.outputs)}: "
+                "target=tfsal.ClassScore(output=NAME)."
+            )
+        return self.outputs[name]
+
+    @property
+    def logits(self) -> str:
+        """Tensor name of the only output's logits."""
+        return self.logits_of(None)
+
+    def logits_of(self, output=None) -> str:
+        """Returns the tensor before the softmax or sigmoid of an output, or the output itself.
+
+        The gradient through a saturated softmax vanishes (1e-27 was seen), so scores are taken
+        before it.
+        """
+        tensor = self.output(output).tensor
+        current = tensor
+        while True:
+            op, inputs = self._tensors[current].op, self._producers[current]
+            if op in _SQUASHING:
+                return inputs[0]
+            if op not in _TRANSPARENT or not inputs or not self._tensors[current].dtype.is_floating:
+                return tensor
+            current = inputs[0]
+
+    @property
+    def default_layer(self) -> str:
+        """Name of the layer that class activation maps are drawn on for the only output."""
+        return self.layer_name(self._default_layer((self.logits,)))
+
+    def default_layer_for(self, target) -> str:
+        """Returns the name of the layer that maps of this target are drawn on.
+
+        Raises:
+          LayerError: no layer has positions and lies on the way to the score.
+        """
+        return self.layer_name(self._default_layer(tuple(target.tensors(self))))
+
+    def _default_layer(self, sinks):
+        tensor = default_layer(self.flow(sinks), self._tensors)
+        if tensor is None:
+            raise LayerError(
+                "This model has no convolution or merge with positions on the way to the score, "
+                "so there is nothing to draw a class activation map on. Name a layer "
+                "(`tfsal layers MODEL` lists them) or use a gradient method, which needs none."
+            )
+        return tensor
+
+    def memoize(self, key, make):
+        """Returns the object under `key`, made by `make()` the first time it is asked for."""
+        if key not in self._functions:
+            self._functions[key] = make()
+        return self._functions[key]
+
+    def __str__(self):
+        from tfsal.graph.summary import summary
+
+        return summary(self)
+
+
+class Evaluation:
+    """One copy of the model inside a function being traced: tensor name -> tf.Tensor."""
+
+    def __init__(self, graph, scope, graph_def, given):
+        self._graph = graph
+        self._scope = scope
+        self._graph_def = graph_def
+        self._given = given
+
+    def __getitem__(self, tensor):
+        if tensor in self._given:
+            return self._given[tensor]
+        return self._graph.get_tensor_by_name(self._scope + tensor)
+
+    def describe(self, tensors, inputs):
+        """Fills {name: TensorInfo} and {name: names it is computed from}, in topological order."""
+        for name, value in self._given.items():
+            tensors[name] = TensorInfo(name, name, "Placeholder", value.shape, value.dtype)
+            inputs[name] = ()
+        for node in self._graph_def.node:
+            op = self._graph.get_operation_by_name(self._scope + node.name)
+            names = [functions.canonical(i) for i in node.input if i[0] != "^"]
+            for i, value in enumerate(op.outputs):
+                name = f"{node.name}:{i}"
+                tensors[name] = TensorInfo(name, name, op.type, value.shape, value.dtype)
+                inputs[name] = producers(op.type, i, names)
+
+
+def _must_compile(proto):
+    return "_XlaMustCompile" in proto.attr and proto.attr["_XlaMustCompile"].b
+
+

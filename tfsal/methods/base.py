@@ -1,0 +1,110 @@
+"""Method: what every explanation method is, and the registry of them.
+
+To add one, write a frozen dataclass with a name and a function `attribute`; see CONTRIBUTING.md.
+"""
+
+import abc
+import dataclasses
+from typing import ClassVar
+
+from tfsal.errors import MethodError
+from tfsal.methods import call
+from tfsal.methods.target import ClassScore, Target
+
+_registry: dict = {}
+
+
+def list_methods() -> dict:
+    """Returns every method: name, as the CLI and signatures use it -> class."""
+    return dict(_registry)
+
+
+def get_method(name) -> type:
+    """Returns the class of a method.
+
+    Raises:
+      MethodError: there is no method of that name; lists those there are.
+    """
+    if name not in _registry:
+        raise MethodError(f"There is no method '{name}'. Methods: {', '.join(_registry)}.")
+    return _registry[name]
+
+
+@dataclasses.dataclass(frozen=True)
+class Method(abc.ABC):
+    """A way to explain a score. Hyperparameters are the fields; instances are immutable.
+
+    Subclasses name themselves, `class GradCAM(CamMethod, name="gradcam")`, which puts them in the
+    registry and so into the CLI, exports and docs.
+
+    Attributes:
+      target: the score to explain, by default the logit of one class.
+    """
+
+    target: Target = dataclasses.field(default=ClassScore(), kw_only=True)
+
+    name: ClassVar[str]
+    cost: ClassVar[str]  # Evaluations of the model, in words, for the docs.
+
+    def __init_subclass__(cls, name=None, **kwargs):
+        """Registers the method under `name`; without one, the class is a base of methods."""
+        super().__init_subclass__(**kwargs)
+        if name is not None:
+            cls.name = name
+            _registry[name] = cls
+
+    @abc.abstractmethod
+    def attribute(self, request):
+        """Computes the attribution; called inside a trace.
+
+        Args:
+          request: a Request: the model, the inputs, the score and its gradients.
+
+        Returns:
+          A tensor [N, ...], signed and unnormalised, or {input name: tensor} when several inputs
+          are explained.
+        """
+
+    @abc.abstractmethod
+    def heatmap(self, request, attribution):
+        """Turns what `attribute` returned into maps in [0, 1]; called inside a trace.
+
+        Returns:
+          [N, *spatial] float32 at the resolution of the input, or {input name: tensor}.
+        """
+
+    def check(self, net):
+        """Raises a TfsalError when this method cannot explain this model; before any tracing."""
+
+    def __call__(self, net, x, class_index=None, *, region=None, jit_compile=None):
+        """Explains a batch.
+
+        Traced once for each model and method, whatever the batch size.
+
+        Args:
+          net: a ModelGraph from `tfsal.load`.
+          x: array or tensor [N, ...] as the model takes it, or {input name: array}.
+          class_index: int, or [N] ints; -1 is the top-1 class of each example, the default.
+          region: [N, *spatial] weights for a RegionScore target; default all ones.
+          jit_compile: compile with XLA; None: on a GPU or TPU yes, on a CPU no.
+
+        Returns:
+          The attribution: a tf.Tensor, signed and unnormalised; {input name: tf.Tensor} when
+          several inputs are explained.
+
+        Raises:
+          InputError: a value does not fit the model.
+          LayerError, TargetError, GradientError: the method does not fit the model.
+        """
+        return call.run(self, net, x, class_index, region, jit_compile, full=False)["attribution"]
+
+    def explain(self, net, x, class_index=None, *, region=None, jit_compile=None):
+        """Explains a batch and returns everything known of it.
+
+        Args and errors are those of calling the method.
+
+        Returns:
+          An Explanation.
+        """
+        results = call.run(self, net, x, class_index, region, jit_compile, full=True)
+        return call.Explanation(**results)

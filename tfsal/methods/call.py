@@ -1,0 +1,198 @@
+"""Calling a method from Python: checking values, tracing once, running."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from tfsal.errors import InputError
+from tfsal.graph.summary import shape_text
+from tfsal.methods.explain import explain
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """What a method says of a batch.
+
+    Attributes:
+      attribution: signed, unnormalised; a tensor, or {input name: tensor} when several inputs are
+        explained.
+      heatmap: [N, *spatial] float32 in [0, 1] at the resolution of the input; a dict where
+        attribution is one.
+      score: [N], the explained score.
+      class_index: [N] int32, the class whose score it is.
+      outputs: {output name: tensor} of the model for this batch.
+    """
+
+    attribution: tf.Tensor | dict
+    heatmap: tf.Tensor | dict
+    score: tf.Tensor
+    class_index: tf.Tensor
+    outputs: dict
+
+
+def run(method, net, x, class_index, region, jit_compile, full):
+    """Runs a method on values; see Method.__call__."""
+    feeds = check_feeds(net, x)
+    count = _batch_size(net, feeds)
+    if count == 0:
+        # TensorFlow's fused convolutions fail on an empty batch: answer for one row, drop it.
+        one = {k: tf.zeros([1, *v.shape[1:]], v.dtype) if v.shape.rank else v for k, v in feeds.items()}
+        results = run(method, net, one, None, None, jit_compile, full)
+        return tf.nest.map_structure(lambda v: v[:0], results)
+    class_index = _check_class_index(class_index, count, method.target.class_count(net))
+    if jit_compile is None:
+        jit_compile = any(tf.config.list_physical_devices(kind) for kind in ("GPU", "TPU"))
+    arguments = [*feeds.values(), class_index]
+    region_shape = method.target.region_shape(net)
+    if region_shape is not None:
+        arguments.append(_check_region(region, region_shape))
+    elif region is not None:
+        raise InputError("region= is for target=tfsal.RegionScore(); this target has no region.")
+    key = (method, full, bool(jit_compile))
+    function = net.memoize(key, lambda: _traced(method, net, full, jit_compile))
+    results = function(*arguments)
+    resolved = results["class_index"]
+    if tf.executing_eagerly() and bool(tf.reduce_any(resolved == -2)):
+        row = int(tf.argmax(resolved == -2))
+        raise InputError(
+            f"class_index[{row}] = {int(np.ravel(class_index)[min(row, len(class_index) - 1)])} "
+            "is no class of this model."
+        )
+    return results
+
+
+def _traced(method, net, full, jit_compile):
+    method.check(net)
+    names = list(net.inputs)
+
+    def explanation(*arguments):
+        feeds = dict(zip(names, arguments, strict=False))
+        region = arguments[len(names) + 1] if len(arguments) > len(names) + 1 else None
+        results = explain(method, net, feeds, arguments[len(names)], region)
+        if not full:
+            results = {k: results[k] for k in ("attribution", "class_index")}
+        return results
+
+    function = tf.function(
+        explanation,
+        autograph=False,
+        jit_compile=bool(jit_compile),
+        input_signature=[info.spec for info in net.inputs.values()] + argument_specs(method, net),
+    )
+    return function.get_concrete_function()
+
+
+def argument_specs(method, net):
+    """tf.TensorSpecs of what an explanation takes beside the model's own inputs."""
+    specs = [tf.TensorSpec([None], tf.int32, "class_index")]
+    region_shape = method.target.region_shape(net)
+    if region_shape is not None:
+        specs.append(tf.TensorSpec([None, *region_shape[1:]], tf.float32, "region"))
+    return specs
+
+
+def check_feeds(net, x):
+    """Fits values to the inputs of a model.
+
+    Args:
+      net: a ModelGraph.
+      x: array or tensor for the only input, or {input name: array or tensor}.
+
+    Returns:
+      {input name: tensor}, in the order of net.inputs.
+
+    Raises:
+      InputError: a name, rank, shape or dtype does not fit, or a value is NaN.
+    """
+    if not isinstance(x, dict):
+        if len(net.inputs) != 1:
+            raise InputError(
+                f"This model takes {len(net.inputs)} inputs; give a dict with "
+                f"{', '.join(net.inputs)}."
+            )
+        x = {next(iter(net.inputs)): x}
+    unknown = [name for name in x if name not in net.inputs]
+    missing = [name for name in net.inputs if name not in x]
+    if unknown or missing:
+        raise InputError(
+            f"The inputs of this model are {', '.join(net.inputs)}"
+            + (f"; {', '.join(missing)} is missing" if missing else "")
+            + (f"; it has no {', '.join(map(str, unknown))}" if unknown else "")
+            + "."
+        )
+    return {name: _check_value(info, x[name]) for name, info in net.inputs.items()}
+
+
+def _check_value(info, value):
+    if not tf.is_tensor(value):
+        try:
+            value = np.asarray(value)
+        except ValueError as error:
+            raise InputError(f"Input '{info.name}' is no array: {error}") from error
+        if value.dtype == object:
+            raise InputError(f"Input '{info.name}' is an array of Python objects, not of numbers.")
+    dtype, expected = tf.as_dtype(value.dtype), shape_text(info.shape)
+    number = (dtype.is_floating or dtype.is_integer) and info.dtype.is_floating
+    if dtype != info.dtype and not number and not (dtype.is_integer and info.dtype.is_integer):
+        raise InputError(
+            f"Input '{info.name}' is {dtype.name}; the model takes {info.dtype.name} {expected}."
+        )
+    shape = tf.TensorShape(value.shape)
+    if not info.shape.is_compatible_with(shape):
+        cure = ""
+        if shape.rank is not None and info.shape.rank == shape.rank + 1:
+            cure = " Add the batch axis: x[None]."
+        raise InputError(
+            f"Input '{info.name}' has the shape {shape_text(shape).replace('N', '?')}; the model "
+            f"takes {expected}.{cure}"
+        )
+    if dtype.is_floating and tf.executing_eagerly():
+        bad = np.isnan(np.asarray(value, dtype=np.float64 if dtype.size > 4 else np.float32))
+        if bad.any():
+            row = int(np.argmax(bad.reshape(bad.shape[0], -1).any(1))) if bad.ndim else 0
+            raise InputError(f"Input '{info.name}' holds a NaN, first in row {row}.")
+    return tf.cast(value, info.dtype)
+
+
+def _batch_size(net, feeds):
+    sizes = {name: v.shape[0] for name, v in feeds.items() if v.shape.rank}
+    known = {size for size in sizes.values() if size is not None}
+    if len(known) > 1:
+        listed = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        raise InputError(f"The inputs have different numbers of examples: {listed}.")
+    return known.pop() if known else None
+
+
+def _check_class_index(class_index, count, classes):
+    if tf.is_tensor(class_index) and not tf.executing_eagerly():
+        return tf.reshape(tf.cast(class_index, tf.int32), [-1])
+    index = np.asarray(-1 if class_index is None else class_index)
+    if index.dtype.kind not in "iu" or index.ndim > 1:
+        raise InputError("class_index is one int for all examples or a list of [N] ints.")
+    index = index.reshape(-1)
+    if count is not None and len(index) not in (1, count):
+        raise InputError(f"class_index has {len(index)} entries for {count} examples.")
+    top = np.inf if classes is None else classes
+    wrong = (index < -1) | (index >= top)
+    if wrong.any():
+        last = "" if classes is None else f" to {classes - 1}"
+        raise InputError(
+            f"class_index {index[wrong][0]} is out of range: classes go from 0{last}, and -1 is "
+            "the top-1 class."
+        )
+    return tf.constant(index, tf.int32)
+
+
+def _check_region(region, shape):
+    if region is None:
+        return tf.ones([1] * shape.rank)
+    region = tf.cast(region, tf.float32)
+    if not tf.TensorShape([None, *shape[1:]]).is_compatible_with(region.shape):
+        raise InputError(
+            f"region has the shape {region.shape}; it weighs the positions of the output, "
+            f"{shape_text(shape)}."
+        )
+    return region
+
+

@@ -1,0 +1,114 @@
+"""Gradients of the score with respect to the inputs."""
+
+import dataclasses
+from typing import ClassVar
+
+import tensorflow as tf
+
+from tfsal import visualize
+from tfsal.errors import GradientError, InputError
+from tfsal.methods.base import Method
+
+
+@dataclasses.dataclass(frozen=True)
+class InputGradientMethod(Method):
+    """Base of the methods that attribute to the inputs themselves.
+
+    Attributes:
+      inputs: names of the inputs to explain; None for every floating-point input that the score
+        depends on.
+    """
+
+    inputs: tuple[str, ...] | None = None
+
+    def __post_init__(self):
+        """Makes the names hashable."""
+        if self.inputs is not None:
+            names = (self.inputs,) if isinstance(self.inputs, str) else tuple(self.inputs)
+            object.__setattr__(self, "inputs", names)
+
+    def explained(self, net):
+        """Returns the names of the inputs to explain.
+
+        Raises:
+          InputError: a name is no input of the model.
+          GradientError: there is no floating-point input to explain.
+        """
+        reached = net.flow(self.target.tensors(net)).sources
+        usable = [
+            name
+            for name, info in net.inputs.items()
+            if info.dtype.is_floating and info.tensor in reached and info.shape.rank
+        ]
+        for name in self.inputs or ():
+            if name not in net.inputs:
+                raise InputError(
+                    f"This model has no input '{name}'. Its inputs: {', '.join(net.inputs)}."
+                )
+            if name not in usable:
+                raise GradientError(
+                    f"The input '{name}' ({net.inputs[name].dtype.name}) has no gradient: it is "
+                    "not floating-point, or the score does not depend on it."
+                )
+        if not usable:
+            raise GradientError(
+                "The score depends on no floating-point input, so there is no input gradient. "
+                "Use a class activation map on a layer after the decoding or the embedding."
+            )
+        return self.inputs or tuple(usable)
+
+    def check(self, net):
+        """See Method."""
+        self.explained(net)
+
+    def input_gradients(self, request):
+        """{input name: gradient of each example's score}."""
+        names = self.explained(request.net)
+        tensors = [request.net.inputs[name].tensor for name in names]
+        return dict(zip(names, request.gradients(tensors), strict=True))
+
+    def heatmap(self, request, attribution):
+        """See Method. The absolute sum over channels, clipped at the 99th percentile."""
+        return tf.nest.map_structure(_heatmap, attribution)
+
+
+def _heatmap(attribution):
+    # A vector has no channels: its entries are the positions.
+    return visualize.grayscale(attribution if attribution.shape.rank > 2 else attribution[..., None])
+
+
+def _single(maps):
+    return next(iter(maps.values())) if len(maps) == 1 else maps
+
+
+@dataclasses.dataclass(frozen=True)
+class VanillaGradient(InputGradientMethod, name="vanilla_gradient"):
+    """The gradient of the score with respect to the input.
+
+    Simonyan, Vedaldi and Zisserman 2014, https://arxiv.org/abs/1312.6034, section 3. Attribution
+    in the input's shape.
+    """
+
+    cost: ClassVar[str] = "1 forward, 1 backward"
+
+    def attribute(self, request):
+        """See Method."""
+        return _single(self.input_gradients(request))
+
+
+@dataclasses.dataclass(frozen=True)
+class GradientTimesInput(InputGradientMethod, name="gradient_times_input"):
+    """The gradient times the input, elementwise: the first-order share of each value.
+
+    Shrikumar et al. 2016, https://arxiv.org/abs/1605.01713. Attribution in the input's shape; for
+    a linear model without bias it sums to the score.
+    """
+
+    cost: ClassVar[str] = "1 forward, 1 backward"
+
+    def attribute(self, request):
+        """See Method."""
+        gradients = self.input_gradients(request)
+        return _single(
+            {name: g * tf.cast(request.feeds[name], g.dtype) for name, g in gradients.items()}
+        )

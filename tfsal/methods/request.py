@@ -1,0 +1,110 @@
+"""Request: what is asked of a method, inside the trace that answers it."""
+
+import functools
+
+import tensorflow as tf
+
+from tfsal.errors import GradientError
+from tfsal.graph.functions import op_name
+from tfsal.graph.normalize import has_gradient
+
+# Gradients in float16 underflow below 6e-8. A power of two changes no digit of the result.
+_FLOAT16_SCALE = 2.0**12
+
+
+class Request:
+    """One model, one batch of inputs and the score to explain, inside a trace.
+
+    Attributes:
+      net: the ModelGraph.
+      target: the target.
+      feeds: {input name: tensor}.
+      wanted: class indices as asked for, [N] or [1] int32.
+      region: [N, *spatial] weights for a RegionScore, else None.
+    """
+
+    def __init__(self, net, target, feeds, wanted, region=None, classes=None):
+        """Evaluates the model once at `feeds`.
+
+        Args:
+          net, target, feeds, wanted, region: see the class.
+          classes: resolved class indices [N], when they are known already.
+        """
+        self.net = net
+        self.target = target
+        self.feeds = feeds
+        self.wanted = wanted
+        self.region = region
+        self.evaluation = net.evaluate(feeds)
+        if classes is None:
+            classes = target.classes(net, self.evaluation, wanted, region)
+        self.classes = classes
+
+    def at(self, feeds):
+        """Returns the same question at other inputs: the classes stay those of the original."""
+        return Request(
+            self.net, self.target, feeds, self.wanted, self.region, classes=self.classes
+        )
+
+    @functools.cached_property
+    def score(self):
+        """[N] float32 or float64: the score of each example."""
+        return self.target.score(self.net, self.evaluation, self.classes, self.region)
+
+    def outputs(self):
+        """{output name: tensor} of the model."""
+        return {name: self.evaluation[info.tensor] for name, info in self.net.outputs.items()}
+
+    def gradients(self, tensors):
+        """Gradients of each example's score.
+
+        The graph is differentiated from the score to these tensors and no further.
+
+        Args:
+          tensors: tensor names of the model.
+
+        Returns:
+          A list of tensors, shaped as what they are gradients of; float32, or float64 in a
+          float64 model.
+
+        Raises:
+          GradientError: the score does not depend on a tensor in a differentiable way.
+        """
+        way = self._way(tensors)
+        lost = [t for t in way if op_name(t) in self.net.lost_gradients]
+        if lost:
+            raise GradientError(
+                f"The model replaces the gradient of '{op_name(lost[0])}' by a function of its own "
+                "(tf.custom_gradient), which was lost on the way here, and the op has no usable "
+                "gradient without it. Explain a layer after it, or use a method that needs no "
+                "gradient."
+            )
+        half = any(self.net.tensor(t).dtype == tf.float16 for t in way)
+        scale = _FLOAT16_SCALE if half else 1.0
+        seed = tf.fill(tf.shape(self.score), tf.constant(scale, self.score.dtype))
+        try:
+            found = tf.gradients(self.score, [self.evaluation[t] for t in tensors], grad_ys=seed)
+        except LookupError as error:
+            raise GradientError(self._no_gradient(way)) from error
+        if any(g is None for g in found):
+            raise GradientError(self._no_gradient(way))
+        found = [_full(tf.convert_to_tensor(g)) for g in found]
+        return [g / scale for g in found] if half else found
+
+    def _way(self, tensors):
+        return self.net.flow(self.target.tensors(self.net), tensors).order
+
+    def _no_gradient(self, way):
+        stops = [t for t in way if not has_gradient(self.net.tensor(t).op)]
+        integers = [t for t in way[1:] if not self.net.tensor(t).dtype.is_floating]
+        for tensor in [*stops, *integers]:
+            return (
+                f"The score has no gradient there: the op '{op_name(tensor)}' "
+                f"({self.net.tensor(tensor).op}) on the way to it is not differentiable. Explain "
+                "a layer after it, or use a method that needs no gradient."
+            )
+        return "The score does not depend on this tensor, so it has no gradient there."
+
+
+def _full(tensor):
+    return tf.cast(tensor, tf.float32) if tensor.dtype.size < 4 else tensor

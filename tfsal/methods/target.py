@@ -1,0 +1,190 @@
+"""Targets: the scalar per example that an explanation is about.
+
+A target turns outputs of a model into a score [N] of one class, inside a trace. Every target has
+
+  tensors(net)                            names of the tensors that the score is computed from
+  classes(net, evaluation, wanted, region)  class indices [N] with -1 resolved to top-1; -2 where
+                                          the index is out of range
+  score(net, evaluation, classes, region) [N] float32 or float64
+  region_shape(net)                       static shape of the `region` input, None without one
+  class_count(net)                        number of classes, None where it is not known
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from tfsal.errors import TargetError
+
+
+class Target:
+    """Base of the targets; what most of them share."""
+
+    def region_shape(self, net):
+        """Static shape of the `region` input, or None for a target without one."""
+        return None
+
+
+class _OfClasses(Target):
+    """A target over values [N, K]: one score for each class."""
+
+    def tensors(self, net):
+        """Names of the tensors that the score is computed from."""
+        output = net.output(self.output)
+        return [net.logits_of(self.output) if self.logits else output.tensor]
+
+    def class_count(self, net):
+        """Number of classes; a head with one logit has two; None where it is not known."""
+        output = net.output(self.output)
+        count = output.shape[-1] if output.shape.rank and output.shape.rank > 1 else 1
+        return 2 if count == 1 else count
+
+    def classes(self, net, evaluation, wanted, region):
+        """[N] int32: top-1 for -1, -2 for an index out of range."""
+        values = self._values(net, evaluation, region)
+        if values.shape[-1] == 1:
+            top = tf.cast(values[:, 0] > self._even(net), tf.int32)
+            count = 2
+        else:
+            top = tf.argmax(values, axis=-1, output_type=tf.int32)
+            count = tf.shape(values)[-1]
+        wanted = tf.broadcast_to(wanted, tf.shape(top))
+        in_range = (wanted >= -1) & (wanted < count)
+        return tf.where(in_range, tf.where(wanted == -1, top, wanted), -2)
+
+    def score(self, net, evaluation, classes, region):
+        """[N]: the value of each example's class."""
+        values = self._values(net, evaluation, region)
+        if values.shape[-1] == 1:
+            value = values[:, 0]
+            return tf.where(classes == 1, value, 2 * self._even(net) - value)
+        chosen = tf.one_hot(classes, tf.shape(values)[-1], on_value=True, off_value=False)
+        return tf.reduce_sum(tf.where(chosen, values, tf.zeros_like(values)), axis=-1)
+
+    def _even(self, net):
+        """The value at which a head with one value finds both classes equally likely."""
+        squashed = net.logits_of(self.output) != net.output(self.output).tensor
+        return 0.5 if squashed and not self.logits else 0.0
+
+    def _tensor(self, net, evaluation):
+        value = evaluation[self.tensors(net)[0]]
+        if not value.dtype.is_floating:
+            raise TargetError(
+                f"The output '{net.output(self.output).name}' is {value.dtype.name}, which has no "
+                "gradient. Explain a floating-point output."
+            )
+        shape = net.output(self.output).shape
+        if value.shape.rank != shape.rank and shape[1:].is_fully_defined():
+            value = tf.reshape(value, [-1, *shape[1:]])
+        return tf.cast(value, tf.float32) if value.dtype.size < 4 else value
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassScore(_OfClasses):
+    """The score of one class: its logit.
+
+    A head with one logit z stands for two classes: 1 scores z and 0 scores -z.
+
+    Attributes:
+      output: name of the output; None for a model with a single one.
+      logits: True takes the value before a final softmax or sigmoid, whose gradient vanishes where
+        the model is sure; False takes the output as it is.
+    """
+
+    output: str | None = None
+    logits: bool = True
+
+    def _values(self, net, evaluation, region):
+        value = self._tensor(net, evaluation)
+        if value.shape.rank == 1:
+            return value[:, tf.newaxis]
+        if value.shape.rank != 2:
+            raise TargetError(
+                f"The output '{net.output(self.output).name}' has the shape {value.shape}: one "
+                "score for every position, not one for every example. Use "
+                "target=tfsal.RegionScore(), the score summed over a region."
+            )
+        return value
+
+
+@dataclasses.dataclass(frozen=True)
+class RegionScore(_OfClasses):
+    """For a dense output [N, *spatial, K] (segmentation): a class's logit summed over a region.
+
+    The region is the input `region` [N, *spatial] of the explanation, weights of the positions;
+    all ones by default. Top-1 is the class of the highest sum. (Seg-Grad-CAM, Vinogradova et al.
+    2020, arXiv:2002.11434.)
+
+    Attributes:
+      output: name of the output; None for a model with a single one.
+      logits: as for ClassScore.
+    """
+
+    output: str | None = None
+    logits: bool = True
+
+    def region_shape(self, net):
+        """Static shape [N, *spatial] of the `region` input."""
+        return net.output(self.output).shape[:-1]
+
+    def _values(self, net, evaluation, region):
+        value = self._tensor(net, evaluation)
+        if value.shape.rank is None or value.shape.rank < 3:
+            raise TargetError(
+                f"The output '{net.output(self.output).name}' has the shape {value.shape}, so it "
+                "has no positions to choose a region of. Use target=tfsal.ClassScore()."
+            )
+        weights = tf.cast(region, value.dtype)[..., tf.newaxis]
+        return tf.reduce_sum(value * weights, axis=list(range(1, value.shape.rank - 1)))
+
+
+@dataclasses.dataclass(frozen=True)
+class GraphScore(Target):
+    """Any score written in TensorFlow.
+
+    Attributes:
+      fn: function from ({output name: tensor}, class_index [N] int32) to a score [N]. A loss is
+        GraphScore(cross_entropy). It is traced, so it must use TensorFlow operations.
+      output: the output whose top-1 class stands in for class_index -1; None for a model with a
+        single one. Where that is no [N, K] tensor, fn gets -1 as it is.
+    """
+
+    fn: Callable
+    output: str | None = None
+
+    def tensors(self, net):
+        """Names of the tensors that the score is computed from."""
+        return [info.tensor for info in net.outputs.values()]
+
+    def class_count(self, net):
+        """Number of classes, or None where the outputs do not tell."""
+        output = self._class_output(net)
+        return output.shape[-1] if output else None
+
+    def classes(self, net, evaluation, wanted, region):
+        """[N] int32; see ClassScore."""
+        output = self._class_output(net)
+        if output is not None:
+            return ClassScore(output.name, logits=False).classes(net, evaluation, wanted, region)
+        first = evaluation[next(iter(net.outputs.values())).tensor]
+        wanted = tf.broadcast_to(wanted, tf.shape(first)[:1])
+        return tf.where(wanted >= -1, wanted, -2)
+
+    def score(self, net, evaluation, classes, region):
+        """[N]: what fn returns."""
+        outputs = {name: evaluation[info.tensor] for name, info in net.outputs.items()}
+        score = tf.convert_to_tensor(self.fn(outputs, classes))
+        if score.shape.rank != 1 or not score.dtype.is_floating:
+            raise TargetError(
+                "The function of a GraphScore must return one floating-point score per example, "
+                f"[N]; it returned {score.dtype.name} {score.shape}."
+            )
+        return tf.cast(score, tf.float32) if score.dtype.size < 4 else score
+
+    def _class_output(self, net):
+        if self.output is None and len(net.outputs) > 1:
+            return None
+        output = net.output(self.output)
+        several = output.shape.rank == 2 and output.shape[-1] != 1
+        return output if several and output.dtype.is_floating else None

@@ -1,0 +1,1 @@
+"""Tensor operations that methods share. They know no model."""
