@@ -9,7 +9,14 @@ from tfsal.graph.model_graph import ModelGraph
 
 
 def from_concrete_function(
-    function, *, origin, input_names=None, output_names=None, keep=(), saved=None
+    function,
+    *,
+    origin,
+    input_names=None,
+    output_names=None,
+    keep=(),
+    saved=None,
+    saved_defaults=None,
 ):
     """Makes a ModelGraph of a ConcreteFunction.
 
@@ -19,7 +26,7 @@ def from_concrete_function(
       input_names: names for its flat inputs; default: those of its arguments.
       output_names: names for its flat outputs; default: the keys of a dict, or 'output_0', ...
       keep: further objects to keep alive.
-      saved: see ModelGraph.
+      saved, saved_defaults: see ModelGraph.
 
     Raises:
       SourceError: it returns nothing.
@@ -42,6 +49,7 @@ def from_concrete_function(
         variables=function.variables,
         keep=[function, *keep],
         saved=saved,
+        saved_defaults=saved_defaults,
     )
 
 

@@ -141,4 +141,3 @@ def _tensor_names(tensors):
         return {k: t if isinstance(t, str) else t.name for k, t in tensors.items()}
     tensors = tensors if isinstance(tensors, (list, tuple)) else [tensors]
     return [t if isinstance(t, str) else t.name for t in tensors]
-

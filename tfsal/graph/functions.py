@@ -59,9 +59,7 @@ class _Inliner:
         tensors, controls = {}, {}
         for node in _topological(self.graph_def.node):
             # v1 loops have back edges, whose producer comes later and keeps its name.
-            inputs = [
-                tensors.get(canonical(i), canonical(i)) for i in node.input if i[0] != "^"
-            ]
+            inputs = [tensors.get(canonical(i), canonical(i)) for i in node.input if i[0] != "^"]
             waits = [c for i in node.input if i[0] == "^" for c in controls.get(i[1:], [i[1:]])]
             outputs, controls[node.name] = self._visit(node, node.name, inputs, waits)
             tensors.update({f"{node.name}:{i}": t for i, t in enumerate(outputs)})
@@ -69,9 +67,7 @@ class _Inliner:
 
     def _visit(self, node, name, inputs, waits):
         """Emits a node, or the body of the function it calls -> (tensors, ops to wait for)."""
-        function = self.functions.get(
-            node.attr["f"].func.name if node.op in _CALLS else node.op
-        )
+        function = self.functions.get(node.attr["f"].func.name if node.op in _CALLS else node.op)
         if function is not None:
             return self._inline(function, name, inputs, waits)
         new = self.out.node.add()

@@ -131,9 +131,7 @@ def _input_names(structure, flat):
 def _output_names(model):
     """Names of the layers that make the outputs; None where the outputs are named already."""
     functional = getattr(model, "_functional", None) or model
-    structure = getattr(
-        functional, "_outputs_struct", getattr(functional, "_nested_outputs", None)
-    )
+    structure = getattr(functional, "_outputs_struct", getattr(functional, "_nested_outputs", None))
     if structure is None or isinstance(structure, dict):
         return None
     names = list(functional.output_names)

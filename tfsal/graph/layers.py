@@ -70,15 +70,14 @@ class LayerNames:
         layers = {}
         for scope in sorted(self._outputs, key=lambda s: s.count("/")):
             tensor = self._outputs[scope]
-            renames_output = "/" not in scope and self._tensors[tensor].op == "Identity"
+            only_renames = scope == op_name(tensor) and self._tensors[tensor].op == "Identity"
             is_layer = scope not in blocks and all(s in blocks for s in _parents(scope))
-            if is_layer and not renames_output:
+            if is_layer and not only_renames and tensor not in self._flow.sources:
                 layers.setdefault(tensor, scope)
         prefix = _common_prefix(list(layers.values()))
         return {
             self._shortest(layers[tensor][len(prefix) :], tensor): tensor
             for tensor in sorted(layers, key=self._flow.position.get)
-            if tensor not in self._flow.sources
         }
 
     @functools.cached_property
@@ -87,15 +86,17 @@ class LayerNames:
         scopes = {s for t in self._flow.order for s in _parents(op_name(t))}
         children = {}
         for scope in scopes:
-            parent, _, name = scope.rpartition("/")
-            if name not in _INSIDE_A_LAYER:
-                children.setdefault(parent, set()).add(scope)
-        return {scope for scope, inner in children.items() if len(inner) > 1}
+            if not _INSIDE_A_LAYER.intersection(scope.split("/")):
+                children.setdefault(scope.rpartition("/")[0], set()).add(scope)
+        blocks = {scope for scope, inner in children.items() if len(inner) > 1}
+        return blocks.union(*(_parents(scope) for scope in blocks))
 
     def _shortest(self, name, tensor):
         """The name without Keras's counters where that still means the same tensor."""
-        plain = "/".join(_COUNTER.sub("", part) for part in name.split("/"))
-        for candidate in (plain, name):
+        *scopes, last = name.split("/")
+        scopes = [_COUNTER.sub("", part) for part in scopes]
+        for end in (_COUNTER.sub("", last), last):
+            candidate = "/".join([*scopes, end])
             if self.matches(candidate)[:1] == [tensor]:
                 return candidate
         return op_name(tensor)

@@ -31,11 +31,22 @@ class ModelGraph:
       graph_def: the flat GraphDef.
       lost_gradients: ops whose custom gradient could not be carried over.
       saved: the object `tf.saved_model.load` returned, for a SavedModel source; else None.
+      saved_defaults: {signature: {input: TensorProto}} of a SavedModel source.
       needs_xla: True when the source holds functions that only XLA can run.
     """
 
     def __init__(
-        self, graph_def, inputs, outputs, captures, *, origin, variables=(), keep=(), saved=None
+        self,
+        graph_def,
+        inputs,
+        outputs,
+        captures,
+        *,
+        origin,
+        variables=(),
+        keep=(),
+        saved=None,
+        saved_defaults=None,
     ):
         """Takes a GraphDef apart; users call `tfsal.load`.
 
@@ -47,18 +58,21 @@ class ModelGraph:
           origin: where the model came from, in words.
           variables: tf.Variables behind the captures.
           keep: objects that must live as long as this one (the source itself, tables).
-          saved: see the class.
+          saved, saved_defaults: see the class.
 
         Raises:
           SourceError: an op is unknown, or a placeholder is neither an input nor captured.
         """
         flat, renamed = functions.inline_calls(graph_def)
-        self.needs_xla = any(_must_compile(x) for x in (*graph_def.node, *graph_def.library.function))
+        self.needs_xla = any(
+            _must_compile(x) for x in (*graph_def.node, *graph_def.library.function)
+        )
         self.lost_gradients = normalize(flat)
         self.graph_def = flat
         self.origin = origin
         self.variables = list(variables)
         self.saved = saved
+        self.saved_defaults = saved_defaults or {}
         self.keep = list(keep)
         self._captures = {renamed.get(t, t): value for t, value in captures.items()}
         self._inputs = {k: (renamed.get(t, t), spec) for k, (t, spec) in inputs.items()}
@@ -119,9 +133,7 @@ class ModelGraph:
             raise InputError(f"The tensors asked for also need {', '.join(unfed)}: feed it too.")
         functions.adopt_library(part)
         graph = tf.compat.v1.get_default_graph()
-        input_map = {
-            t: v if t in fed else graph.capture(v) for t, v in given.items() if t in used
-        }
+        input_map = {t: v if t in fed else graph.capture(v) for t, v in given.items() if t in used}
         computed = [t for t in fetches if t not in given]
         results = tf.import_graph_def(
             part, input_map=input_map, return_elements=computed or None, name=_SCOPE
@@ -290,5 +302,3 @@ class Evaluation:
 
 def _must_compile(proto):
     return "_XlaMustCompile" in proto.attr and proto.attr["_XlaMustCompile"].b
-
-

@@ -99,9 +99,7 @@ def _drop_pure_control_inputs(graph_def):
     def pure(name):
         if name not in memo:
             node = by_name[name]
-            memo[name] = node.op in _PURE and all(
-                pure(i[1:]) for i in node.input if i[0] == "^"
-            )
+            memo[name] = node.op in _PURE and all(pure(i[1:]) for i in node.input if i[0] == "^")
         return memo[name]
 
     for node in graph_def.node:

@@ -1,6 +1,7 @@
 """SavedModel directory -> ModelGraph."""
 
 import tensorflow as tf
+from tensorflow.python.saved_model import loader_impl
 
 from tfsal.errors import SourceError
 from tfsal.graph import frozen
@@ -29,7 +30,20 @@ def from_directory(path, signature=None):
     origin = f"the SavedModel '{path}', signature '{name}'"
     if any(n.op in _REF_VARIABLES for n in function.graph.as_graph_def().node):
         return _from_reference_variables(path, name, origin)
-    return from_concrete_function(function, origin=origin, keep=[loaded], saved=loaded)
+    return from_concrete_function(
+        function,
+        origin=origin,
+        keep=[loaded],
+        saved=loaded,
+        saved_defaults=_defaults(path),
+    )
+
+
+def _defaults(path):
+    """{signature: {input: TensorProto}} for the inputs that have a default."""
+    proto = loader_impl.parse_saved_model(str(path))
+    signatures = proto.meta_graphs[0].signature_def
+    return {name: dict(s.defaults) for name, s in signatures.items() if s.defaults}
 
 
 def _choose(path, signatures, wanted):

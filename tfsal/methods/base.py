@@ -44,7 +44,8 @@ class Method(abc.ABC):
     target: Target = dataclasses.field(default=ClassScore(), kw_only=True)
 
     name: ClassVar[str]
-    cost: ClassVar[str]  # Evaluations of the model, in words, for the docs.
+    cost: ClassVar[str]  # Evaluations of the model, in words.
+    units: ClassVar[str]  # What a value of the attribution means.
 
     def __init_subclass__(cls, name=None, **kwargs):
         """Registers the method under `name`; without one, the class is a base of methods."""

@@ -37,7 +37,9 @@ def run(method, net, x, class_index, region, jit_compile, full):
     count = _batch_size(net, feeds)
     if count == 0:
         # TensorFlow's fused convolutions fail on an empty batch: answer for one row, drop it.
-        one = {k: tf.zeros([1, *v.shape[1:]], v.dtype) if v.shape.rank else v for k, v in feeds.items()}
+        one = {
+            k: tf.zeros([1, *v.shape[1:]], v.dtype) if v.shape.rank else v for k, v in feeds.items()
+        }
         results = run(method, net, one, None, None, jit_compile, full)
         return tf.nest.map_structure(lambda v: v[:0], results)
     class_index = _check_class_index(class_index, count, method.target.class_count(net))
@@ -194,5 +196,3 @@ def _check_region(region, shape):
             f"{shape_text(shape)}."
         )
     return region
-
-

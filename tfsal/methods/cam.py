@@ -34,6 +34,7 @@ class CamMethod(Method):
     skip_tokens: int = dataclasses.field(default=1, kw_only=True)
 
     cost: ClassVar[str] = "1 forward, 1 backward from the score to the layer"
+    units: ClassVar[str] = "score: gradient times activation"
 
     def __post_init__(self):
         """Checks the hyperparameters.

@@ -21,6 +21,8 @@ class InputGradientMethod(Method):
 
     inputs: tuple[str, ...] | None = None
 
+    cost: ClassVar[str] = "1 forward, 1 backward"
+
     def __post_init__(self):
         """Makes the names hashable."""
         if self.inputs is not None:
@@ -74,7 +76,9 @@ class InputGradientMethod(Method):
 
 def _heatmap(attribution):
     # A vector has no channels: its entries are the positions.
-    return visualize.grayscale(attribution if attribution.shape.rank > 2 else attribution[..., None])
+    return visualize.grayscale(
+        attribution if attribution.shape.rank > 2 else attribution[..., None]
+    )
 
 
 def _single(maps):
@@ -89,7 +93,7 @@ class VanillaGradient(InputGradientMethod, name="vanilla_gradient"):
     in the input's shape.
     """
 
-    cost: ClassVar[str] = "1 forward, 1 backward"
+    units: ClassVar[str] = "score per unit of the input"
 
     def attribute(self, request):
         """See Method."""
@@ -104,7 +108,7 @@ class GradientTimesInput(InputGradientMethod, name="gradient_times_input"):
     a linear model without bias it sums to the score.
     """
 
-    cost: ClassVar[str] = "1 forward, 1 backward"
+    units: ClassVar[str] = "score: gradient times input"
 
     def attribute(self, request):
         """See Method."""

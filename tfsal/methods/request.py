@@ -42,9 +42,7 @@ class Request:
 
     def at(self, feeds):
         """Returns the same question at other inputs: the classes stay those of the original."""
-        return Request(
-            self.net, self.target, feeds, self.wanted, self.region, classes=self.classes
-        )
+        return Request(self.net, self.target, feeds, self.wanted, self.region, classes=self.classes)
 
     @functools.cached_property
     def score(self):

@@ -1,0 +1,105 @@
+# `make` lists the targets. Each sets up what it needs in .venv, asks nothing, and writes nothing
+# outside this clone (pip's own cache aside).
+#   PYTHON=/usr/bin/python3 make ...    makes .venv with that Python
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/.stamps
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+RUN := env TF_CPP_MIN_LOG_LEVEL=3 XDG_CACHE_HOME="$(CURDIR)/.cache" \
+	KERAS_HOME="$(CURDIR)/.cache/keras" MPLCONFIGDIR="$(CURDIR)/.cache/matplotlib"
+PYTEST := $(RUN) $(BIN)/python -m pytest -rs
+
+# What setup.py needs, from pyproject.toml: "setuptools>=64" "wheel" "tensorflow>=2.21,<2.22"
+BUILD_REQUIRES = $(shell sed -n 's/", "/" "/g; s/^requires = \[\(.*\)\]$$/\1/p' pyproject.toml)
+# Sources of the native parts. While a part is missing, every target that needs the build tries
+# again, and says in one line what is missing.
+NATIVE_SOURCES := setup.py $(shell find cc -type f 2>/dev/null)
+RETRY := $(if $(wildcard tfsal/kernels/tfsal_run),,retry)
+NATIVE_NOTE = $(BIN)/python -c \
+	'from tfsal import kernels as k; k.runner_path() or print("Note:", k.native_hint())'
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help venv build demo test zoo test-all bench lint format clean retry
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+
+venv: $(STAMPS)/venv ## create .venv (PYTHON=... chooses the Python)
+
+build: $(STAMPS)/build ## install tfsal in .venv (editable) and build its native parts
+
+demo: $(STAMPS)/demo ## the demonstration, into demo-output/
+	@$(RUN) $(BIN)/tfsal demo --out demo-output
+
+test: $(STAMPS)/test ## the tests, without the slow ones and the zoo
+	@$(PYTEST) tests --ignore=tests/zoo -m "not slow"
+
+zoo: $(STAMPS)/test ## the tests on full-size architectures, at 96 pixels
+	@TFSAL_ZOO_SIZE=96 $(PYTEST) tests/zoo
+
+test-all: $(STAMPS)/test ## all tests: slow ones too, and the zoo at 224 pixels
+	@TFSAL_ZOO_SIZE=224 $(PYTEST) tests
+
+bench: $(STAMPS)/test ## what an explanation costs, against the forward pass
+	@$(RUN) $(BIN)/python -m benchmarks.explain_cost
+
+lint: $(STAMPS)/test ## check style and format (ruff, clang-format)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@if [ -d cc ]; then find cc -name '*.[ch]' -o -name '*.cc' | xargs -r \
+		$(BIN)/clang-format --dry-run -Werror; fi
+
+format: $(STAMPS)/test ## put the code into that style
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+	@if [ -d cc ]; then find cc -name '*.[ch]' -o -name '*.cc' | xargs -r \
+		$(BIN)/clang-format -i; fi
+
+clean: ## remove what was built, and the caches; .venv stays
+	@rm -rf build dist *.egg-info demo-output .cache .hypothesis .pytest_cache .ruff_cache
+	@rm -f tfsal/kernels/tfsal_run tfsal/kernels/*.so tfsal/kernels/native_build.log
+	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+$(STAMPS)/venv:
+	@if ! $(BIN)/python -c 'import pip' 2>/dev/null; then \
+		$(PYTHON) -c '' 2>/dev/null || \
+			{ echo "$(PYTHON) does not run: set PYTHON=/path/to/python3"; exit 1; }; \
+		$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || \
+			{ echo "$(PYTHON) is `$(PYTHON) -V`: TensorFlow 2.21 has wheels for Python" \
+				"3.10 to 3.13, set PYTHON=/path/to/one"; exit 1; }; \
+		$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+			{ echo "$(PYTHON) cannot make a virtual environment:" \
+				"apt-get install python3-venv"; exit 1; }; \
+		echo "Creating $(VENV) with `$(PYTHON) -V`..."; \
+		$(PYTHON) -m venv $(VENV); \
+	fi
+	@mkdir -p $(STAMPS)
+	@touch $@
+
+$(STAMPS)/tensorflow: pyproject.toml $(STAMPS)/venv
+	@if $(PIP) show tensorflow 2>/dev/null; then echo "Checking TensorFlow and friends..."; else \
+		echo "Installing TensorFlow and friends (about 600 MB, once)..."; fi
+	@$(PIP) install $(BUILD_REQUIRES)
+	@touch $@
+
+$(STAMPS)/build: $(NATIVE_SOURCES) tfsal/version.py $(STAMPS)/tensorflow $(RETRY)
+	@echo "Installing tfsal and building its native parts..."
+	@$(PIP) install --no-build-isolation -e .
+	@$(NATIVE_NOTE)
+	@touch $@
+
+$(STAMPS)/demo: pyproject.toml | $(STAMPS)/build
+	@echo "Installing what the demonstration needs..."
+	@$(PIP) install --no-build-isolation -e '.[demo]'
+	@touch $@
+
+# tensorflow-serving-api asks for an older protobuf than TensorFlow 2.21 does, and works with it.
+$(STAMPS)/test: pyproject.toml | $(STAMPS)/build
+	@echo "Installing what the tests need..."
+	@$(PIP) install --no-build-isolation -e '.[demo,test]'
+	@$(PIP) install --no-deps tensorflow-serving-api==2.21.0
+	@touch $@

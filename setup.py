@@ -1,0 +1,262 @@
+"""Builds the native parts against the installed TensorFlow; pyproject.toml holds all the rest.
+
+A native part that cannot be built (no compiler, no TensorFlow to build against) is left out with
+one notice, and the Python package is installed all the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import os
+import pathlib
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+
+from setuptools import Command, Distribution, setup
+from setuptools.command.build import build
+from setuptools.errors import BaseError
+
+ROOT = pathlib.Path(__file__).resolve().parent
+KERNELS = pathlib.Path("tfsal", "kernels")
+BUILD_LOG = "native_build.log"  # tfsal.kernels.native_hint() reads its first line
+PACKAGES = "g++ python3-dev"
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """One native file: what it is made from, and how.
+
+    Attributes:
+        name: the file's name in tfsal/kernels.
+        sources: glob pattern of its sources, from the repository's root.
+        flags: compiler flags; those for TensorFlow are added.
+        variable: the environment variable that names the compiler.
+        compilers: the compilers to look for when the variable is unset.
+    """
+
+    name: str
+    sources: str
+    flags: tuple[str, ...]
+    variable: str = "CC"
+    compilers: tuple[str, ...] = ("cc", "gcc", "clang")
+
+
+TARGETS = [
+    Target("tfsal_run", "cc/serve/*.c", ("-std=c11", "-O2", "-D_GNU_SOURCE")),
+]
+
+
+class NotBuilt(Exception):
+    """A native part cannot be built; the first line says why, in a few words."""
+
+
+def find_tensorflow() -> pathlib.Path:
+    """Returns the installed TensorFlow's folder, without importing it (that takes seconds)."""
+    spec = importlib.util.find_spec("tensorflow")
+    if spec is None or not spec.submodule_search_locations:
+        raise NotBuilt(f"no TensorFlow in {sys.prefix}, which runs the build")
+    folder = pathlib.Path(spec.submodule_search_locations[0])
+    for part in ("include/tensorflow/c/c_api.h", "libtensorflow_cc.so.2"):
+        if not (folder / part).exists():
+            raise NotBuilt(f"the TensorFlow in {folder} has no {part}")
+    return folder
+
+
+def find_compiler(target: Target) -> list[str]:
+    """Returns the compiler's command: the environment's choice, or the first one installed."""
+    chosen = shlex.split(os.environ.get(target.variable, ""))
+    if chosen:
+        if shutil.which(chosen[0]):
+            return chosen
+        raise NotBuilt(f"no compiler: {target.variable}={chosen[0]} was not found")
+    for name in target.compilers:
+        if shutil.which(name):
+            return [name]
+    raise NotBuilt(f"no compiler: none of {', '.join(target.compilers)} was found")
+
+
+def run_paths(tensorflow: pathlib.Path) -> list[str]:
+    """Returns where a built file looks for TensorFlow's libraries, first place first.
+
+    Installed from a wheel, TensorFlow lies beside tfsal. In a clone (editable install) it lies in
+    this Python's site-packages. pip's build environment is gone after the build, so it is not
+    named.
+    """
+    places = ["$ORIGIN/../../tensorflow"]
+    for folder in (tensorflow, pathlib.Path(sysconfig.get_path("platlib"), "tensorflow")):
+        temporary = any(
+            part == "builds-v0" or part.startswith(("pip-build-env-", "build-env-"))
+            for part in folder.parts
+        )
+        if not temporary and str(folder) not in places:
+            places.append(str(folder))
+    return places
+
+
+def compile_command(
+    target: Target, compiler: list[str], tensorflow: pathlib.Path, output: pathlib.Path
+) -> list[str]:
+    """Returns the command that makes `output`, to be run in the repository's root."""
+    sources = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(target.sources))
+    if not sources:
+        raise NotBuilt(f"its sources {target.sources} are missing")
+    return [
+        *compiler,
+        *target.flags,
+        *shlex.split(os.environ.get("CFLAGS" if target.variable == "CC" else "CXXFLAGS", "")),
+        f"-I{tensorflow / 'include'}",
+        *sources,
+        "-o",
+        str(output),
+        f"-L{tensorflow}",
+        "-Wl,--no-as-needed",  # otherwise the linker drops libtensorflow_cc
+        "-l:libtensorflow_cc.so.2",
+        "-l:libtensorflow_framework.so.2",
+        "-lm",
+        *(f"-Wl,-rpath,{place}" for place in run_paths(tensorflow)),
+        *shlex.split(os.environ.get("LDFLAGS", "")),
+    ]
+
+
+def is_current(output: pathlib.Path, tensorflow: pathlib.Path) -> bool:
+    """Says whether `output` is newer than all that it could be made from."""
+    if not output.exists():
+        return False
+    inputs = [ROOT / "setup.py", tensorflow / "libtensorflow_cc.so.2"]
+    inputs += [path for path in (ROOT / "cc").rglob("*") if path.is_file()]
+    return all(path.stat().st_mtime < output.stat().st_mtime for path in inputs)
+
+
+def first_error(output: str) -> str:
+    """Returns the line of a compiler's output that says what went wrong."""
+    lines = output.strip().splitlines() or ["it said nothing"]
+    for mark in ("error: ", "undefined reference"):
+        for line in lines:
+            if mark in line and not line.startswith("collect2:"):
+                return line[:160]
+    return lines[-1][:160]
+
+
+def build_target(target: Target, folder: pathlib.Path) -> None:
+    """Makes one target in `folder`, or raises NotBuilt and leaves none of it there."""
+    output = folder / target.name
+    try:
+        tensorflow = find_tensorflow()
+        compiler = find_compiler(target)
+        if is_current(output, tensorflow):
+            return
+        part = output.with_name(output.name + ".part")
+        command = compile_command(target, compiler, tensorflow, part)
+        print(shlex.join(command), flush=True)
+        done = subprocess.run(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        print(done.stdout, end="", flush=True)
+        if done.returncode:
+            part.unlink(missing_ok=True)
+            raise NotBuilt(f"{compiler[0]} failed: {first_error(done.stdout)}\n\n{done.stdout}")
+        os.replace(part, output)
+    except (NotBuilt, OSError) as error:
+        output.unlink(missing_ok=True)
+        raise NotBuilt(str(error)) from None
+
+
+class BuildNative(Command):
+    """The step of `build` that makes TARGETS: into the wheel, or in place when editable."""
+
+    description = "build the native parts against the installed TensorFlow"
+    user_options: list = []
+    editable_mode = False
+
+    def initialize_options(self) -> None:
+        """Sets what the `build` command decides."""
+        self.build_lib = None
+        self.built: list[str] = []
+
+    def finalize_options(self) -> None:
+        """Takes over where `build` puts its files."""
+        self.set_undefined_options("build", ("build_lib", "build_lib"))
+
+    def run(self) -> None:
+        """Builds every target; those that fail are named in one notice and in BUILD_LOG."""
+        folder = (ROOT if self.editable_mode else pathlib.Path(self.build_lib).resolve()) / KERNELS
+        folder.mkdir(parents=True, exist_ok=True)
+        log = folder / BUILD_LOG
+        log.unlink(missing_ok=True)
+        failures = {}
+        for target in TARGETS:
+            try:
+                build_target(target, folder)
+                self.built.append(target.name)
+            except NotBuilt as error:
+                failures[target.name] = str(error)
+        self.distribution.native_built = bool(self.built)
+        if failures:
+            log.write_text("\n".join(failures.values()) + "\n")
+            reason = next(iter(failures.values())).splitlines()[0]
+            print(
+                f"tfsal: NOTICE: installed without {', '.join(failures)}: {reason}.\n"
+                f"tfsal: Everything else works. To have it: apt-get install {PACKAGES}, "
+                "then install tfsal again.",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def get_source_files(self) -> list[str]:
+        """Returns the files that a source distribution must hold."""
+        files = (ROOT / "cc").rglob("*")
+        return sorted(str(path.relative_to(ROOT)) for path in files if path.is_file())
+
+    def get_outputs(self) -> list[str]:
+        """Returns what was built, as paths in the wheel's build folder."""
+        return [str(pathlib.Path(self.build_lib) / KERNELS / name) for name in self.built]
+
+    def get_output_mapping(self) -> dict[str, str]:
+        """Returns, for an editable install, where each output lies in the clone."""
+        if not self.editable_mode:
+            return {}
+        outputs = zip(self.get_outputs(), self.built, strict=True)
+        return {output: str(KERNELS / name) for output, name in outputs}
+
+
+class Build(build):
+    """`build`, with the native parts."""
+
+    sub_commands = [*build.sub_commands, ("build_native", None)]
+
+
+class NativeDistribution(Distribution):
+    """A distribution that belongs to one platform once a native part is in it."""
+
+    native_built = False
+
+    def has_ext_modules(self) -> bool:
+        """Says so to the commands that ask."""
+        return self.native_built or super().has_ext_modules()
+
+
+def commands() -> dict[str, type[Command]]:
+    """Returns the commands that differ from setuptools'."""
+    found = {"build": Build, "build_native": BuildNative}
+    try:
+        base = Distribution().get_command_class("bdist_wheel")
+    except BaseError:
+        return found  # setuptools before 70 without wheel: it can still make an sdist
+
+    class Wheel(base):
+        """`bdist_wheel`, which learns only from the build whether the wheel is pure."""
+
+        def run(self) -> None:
+            self.run_command("build_native")
+            self.root_is_pure = not self.distribution.has_ext_modules()
+            super().run()
+
+    return {**found, "bdist_wheel": Wheel}
+
+
+if __name__ == "__main__":
+    setup(license="Apache-2.0", distclass=NativeDistribution, cmdclass=commands())

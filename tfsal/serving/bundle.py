@@ -1,0 +1,187 @@
+"""export: a SavedModel that answers its model's questions and explains the answers."""
+
+import contextlib
+import os
+import pathlib
+import shutil
+import warnings
+
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+from tfsal.errors import ExportError, MethodError
+from tfsal.methods.base import Method
+from tfsal.quiet import quiet_logger
+from tfsal.serving import audit, guard
+from tfsal.serving.contract import write_contract
+from tfsal.serving.signatures import explanation_signature
+from tfsal.serving.warmup import serving_protos, write_warmup
+
+_DEFAULT = "serving_default"
+
+
+def export(
+    net,
+    path,
+    methods,
+    *,
+    preprocess=None,
+    warmup_batch_sizes=(),
+    overwrite=False,
+    example=None,
+    rewrite_default=False,
+):
+    """Writes a SavedModel with one signature for each method, beside the model's own.
+
+    The model's own signatures stay as they are. The bundle is audited, run in a TF1 session as
+    hosts without Python run it, and only then moved into place.
+
+    Args:
+      net: a ModelGraph.
+      path: directory to write, the one that will hold saved_model.pb (for TensorFlow Serving
+        'models/NAME/1').
+      methods: {signature name: Method}, or a list of Methods, which name their signatures.
+      preprocess: Preprocess of the model's images, stated in the contract.
+      warmup_batch_sizes: batch sizes to write warm-up requests for, for every signature.
+      overwrite: replace a SavedModel that is there.
+      example: one or more rows of real input to check and warm up with; default: made up.
+      rewrite_default: make `serving_default` anew from plain ops where a SavedModel's own needs
+        XLA (grouped convolutions of Keras 3), so that a stock server can answer it too.
+
+    Returns:
+      The pathlib.Path of the bundle.
+
+    Raises:
+      ExportError: the target exists or cannot be written, a signature name is taken, or the
+        bundle would not run where it should. Nothing is left behind.
+      LayerError, TargetError, GradientError: a method does not fit the model.
+    """
+    path = pathlib.Path(path)
+    methods = _by_name(methods)
+    own = _own_signatures(net, rewrite_default)
+    taken = sorted(set(methods) & (set(own) | {_DEFAULT}))
+    if taken:
+        raise ExportError(f"The model already has a signature '{taken[0]}'; choose another name.")
+    if warmup_batch_sizes:
+        serving_protos()
+    _check_target(path, overwrite)
+    feeds = guard.example_feeds(net, example)
+    signatures = {name: explanation_signature(net, m) for name, m in methods.items()}
+    for name, signature in signatures.items():
+        for ours, renamed in signature.renamed.items():
+            warnings.warn(
+                f"The model has a tensor '{ours}' of its own: in the signature '{name}', tfsal's "
+                f"is '{renamed}'.",
+                stacklevel=2,
+            )
+    with _atomic_directory(path, overwrite) as temporary:
+        _save(net, temporary, {**own, **{n: s.function for n, s in signatures.items()}})
+        meta_graph = audit.read_meta_graph(temporary)
+        needs = audit.signature_needs(meta_graph)
+        audit.refuse_additions({n: needs[n] for n in signatures}, _op_types(net))
+        runnable = [n for n in meta_graph.signature_def if n in signatures or n == _DEFAULT]
+        if not any(v.dtype == object for v in feeds.values()) or example is not None:
+            guard.run_signatures(temporary, runnable, feeds)
+        else:
+            warnings.warn(
+                "The model takes strings, so its signatures were not run before the bundle was "
+                "put in place; give export an example= to have them checked.",
+                stacklevel=2,
+            )
+        if warmup_batch_sizes:
+            write_warmup(temporary, runnable, feeds, warmup_batch_sizes)
+        write_contract(
+            temporary, net, signatures, meta_graph, needs, preprocess, variant="portable"
+        )
+    return path
+
+
+def _by_name(methods):
+    if not isinstance(methods, dict):
+        methods = {m.name: m for m in ([methods] if isinstance(methods, Method) else methods)}
+    for name, method in methods.items():
+        if not isinstance(method, Method):
+            raise MethodError(
+                f"'{name}' is {method!r}, no method. Give an instance, such as tfsal.GradCAM()."
+            )
+    if not methods:
+        raise MethodError("There is nothing to export: give at least one method.")
+    return methods
+
+
+def _own_signatures(net, rewrite_default):
+    if net.saved is None:
+        return {_DEFAULT: net.as_function()}
+    own = dict(net.saved.signatures)
+    if rewrite_default:
+        own[_DEFAULT] = net.as_function()
+    return own
+
+
+def _op_types(net):
+    nodes = [net.graph_def.node, *(f.node_def for f in net.graph_def.library.function)]
+    return {n.op for group in nodes for n in group}
+
+
+def _save(net, path, signatures):
+    root = tf.Module()
+    root.model = net.saved
+    root.weights = net.variables
+    resource = tf.saved_model.experimental.TrackableResource
+    root.tables = [k for k in net.keep if isinstance(k, resource)]
+    try:
+        with quiet_logger():
+            tf.saved_model.save(root, str(path), signatures=signatures)
+    except (OSError, tf.errors.OpError) as error:
+        raise ExportError(f"The bundle could not be written: {error}") from error
+    _restore_defaults(path, net.saved_defaults)
+
+
+def _restore_defaults(path, defaults):
+    """Puts back the input defaults of the source's signatures, which saving anew loses."""
+    if not defaults:
+        return
+    file = path / "saved_model.pb"
+    proto = saved_model_pb2.SavedModel()
+    proto.ParseFromString(file.read_bytes())
+    for name, values in defaults.items():
+        for key, value in values.items():
+            proto.meta_graphs[0].signature_def[name].defaults[key].CopyFrom(value)
+    file.write_bytes(proto.SerializeToString())
+
+
+def _check_target(path, overwrite):
+    if path.exists():
+        if not path.is_dir():
+            raise ExportError(f"'{path}' is a file; give a directory.")
+        occupied = any(path.iterdir())
+        if occupied and not overwrite:
+            raise ExportError(f"'{path}' exists. Pass overwrite=True (--overwrite) to replace it.")
+        if occupied and not (path / "saved_model.pb").exists():
+            raise ExportError(f"'{path}' holds something else than a SavedModel; not replaced.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ExportError(f"'{path.parent}' cannot be made: {error.strerror}.") from error
+    if not os.access(path.parent, os.W_OK):
+        raise ExportError(f"'{path.parent}' is not writable.")
+
+
+@contextlib.contextmanager
+def _atomic_directory(path, overwrite):
+    """Yields a directory beside `path` that takes its place when all went well."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir()
+        yield temporary
+        if path.exists():
+            replaced = path.with_name(f".{path.name}.{os.getpid()}.old")
+            path.rename(replaced)
+            temporary.rename(path)
+            shutil.rmtree(replaced)
+        else:
+            temporary.rename(path)
+    except OSError as error:
+        raise ExportError(f"The bundle could not be written: {error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

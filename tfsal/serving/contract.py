@@ -1,0 +1,142 @@
+"""The contract of a bundle: what each signature means, as JSON in assets.extra."""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+
+import tensorflow as tf
+
+from tfsal.errors import ExportError
+from tfsal.version import __version__
+
+FILE = pathlib.Path("assets.extra") / "tfsal.json"
+
+_UNITS = {
+    "heatmap": "relative importance, 0 to 1",
+    "class_index": "index of the explained class; -2 where it was out of range or the input NaN",
+}
+
+
+def write_contract(path, net, signatures, meta_graph, needs, preprocess, variant):
+    """Writes the contract of the bundle at `path`.
+
+    Args:
+      path: directory of the SavedModel; every other file is there already.
+      net: the ModelGraph.
+      signatures: {name: Signature} of the explanations.
+      meta_graph: its MetaGraphDef.
+      needs: {signature name: Needs} of every signature.
+      preprocess: Preprocess of the model's images, or None.
+      variant: 'portable'.
+    """
+    contract = {
+        "contract": 1,
+        "tfsal": __version__,
+        "tensorflow": tf.__version__,
+        "source": net.origin,
+        "variant": variant,
+        "preprocess": dataclasses.asdict(preprocess) if preprocess else None,
+        "signatures": {
+            name: {
+                **(_explanation(net, signatures[name]) if name in signatures else {}),
+                **_interface(meta_graph.signature_def[name], signatures.get(name)),
+                "host": _host(needs[name]),
+                "ops": needs[name].ops,
+            }
+            for name in sorted(needs)
+        },
+        "files": file_hashes(path),
+    }
+    file = path / FILE
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(contract, indent=2) + "\n")
+
+
+def read_contract(path):
+    """Returns the contract of a bundle.
+
+    Raises:
+      ExportError: there is none, or it is damaged.
+    """
+    file = path / FILE
+    if not file.exists():
+        raise ExportError(f"'{path}' has no {FILE}: it was not written by tfsal.export.")
+    try:
+        return json.loads(file.read_text())
+    except ValueError as error:
+        raise ExportError(f"'{file}' is damaged: {error}") from error
+
+
+def file_hashes(path):
+    """{relative file name: SHA-256} of all files but the contract and the warm-up requests."""
+    files = (f for f in sorted(path.rglob("*")) if f.is_file())
+    names = {str(f.relative_to(path)): f for f in files if f.parent.name != FILE.parent.name}
+    return {name: _sha256(file) for name, file in names.items()}
+
+
+def _sha256(file):
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def hyperparameters(method):
+    """{field: value} of a method as JSON values, without its target."""
+    return {
+        field.name: getattr(method, field.name)
+        for field in dataclasses.fields(method)
+        if field.name != "target"
+    }
+
+
+def _explanation(net, signature):
+    method = signature.method
+    layer = method.layer_tensor(net) if hasattr(method, "layer_tensor") else None
+    target = {f.name: getattr(method.target, f.name) for f in dataclasses.fields(method.target)}
+    if "fn" in target:
+        target["fn"] = getattr(target["fn"], "__qualname__", repr(target["fn"]))
+    return {
+        "method": method.name,
+        "hyperparameters": hyperparameters(method),
+        "target": {"type": type(method.target).__name__, **target},
+        "layer": net.layer_name(layer) if layer else None,
+        "renamed": signature.renamed,
+    }
+
+
+def _interface(signature_def, signature):
+    units = {}
+    if signature is not None:
+        score = "logit" if getattr(signature.method.target, "logits", False) else "score"
+        units = {**_UNITS, "attribution": signature.method.units, "score": score}
+        units = {signature.renamed.get(k, k): v for k, v in units.items()}
+
+    def describe(tensors):
+        described = {}
+        for name, info in sorted(tensors.items()):
+            shape = None
+            if not info.tensor_shape.unknown_rank:
+                shape = [None if d.size == -1 else d.size for d in info.tensor_shape.dim]
+            described[name] = {"dtype": tf.as_dtype(info.dtype).name, "shape": shape}
+        return described
+
+    outputs = describe(signature_def.outputs)
+    for name, output in outputs.items():
+        unit = units.get(name) or units.get(name.partition("/")[0])
+        if unit:
+            output["unit"] = unit
+    inputs = describe(signature_def.inputs)
+    for name in signature_def.defaults:
+        inputs[name]["optional"] = True
+    return {"inputs": inputs, "outputs": outputs}
+
+
+def _host(needs):
+    demands = [f"the custom op {op}" for op in needs.custom_ops]
+    demands += [f"a Python process, for {op}" for op in needs.python_ops]
+    if needs.xla:
+        demands.append("XLA (tensorflow_model_server: --xla_cpu_compilation_enabled)")
+    return demands or ["any TensorFlow server"]

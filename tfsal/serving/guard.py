@@ -1,0 +1,94 @@
+"""The guard: a bundle answers outside Python, in a TF1 session, before anyone gets it.
+
+A Keras 3 model saved the usual way loads in Python and fails everywhere else with 'Could not find
+variable'; the TF1 session takes the same road as the C API and TensorFlow Serving.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from tfsal.errors import ExportError, InputError
+from tfsal.methods.call import check_feeds
+from tfsal.quiet import quiet_logger
+
+# For sizes that the model leaves open.
+_OPEN_SIZE = 128
+
+
+def example_feeds(net, example=None):
+    """Returns one example, as NumPy arrays: {input name: [1, ...]}.
+
+    Args:
+      net: a ModelGraph.
+      example: array or {input name: array} with at least one row; None makes up mid-grey images,
+        zero indices and empty strings.
+
+    Raises:
+      InputError: the example does not fit the model.
+    """
+    if example is not None:
+        feeds = {k: v.numpy() for k, v in check_feeds(net, example).items()}
+        if any(v.ndim and not len(v) for v in feeds.values()):
+            raise InputError("example= needs at least one row.")
+        return {k: _first_row(net.inputs[k], v) for k, v in feeds.items()}
+    return {
+        name: made_up(name, i.dtype, i.shape.as_list() if i.shape.rank is not None else None)
+        for name, i in net.inputs.items()
+    }
+
+
+def _first_row(info, value):
+    open_batch = info.shape.rank and info.shape[0] is None
+    return value[:1] if open_batch else value
+
+
+def made_up(name, dtype, shape):
+    """Returns a mid-grey array (or zeros, or empty strings) [1, ...] for an input.
+
+    Args:
+      name: of the input, for the error.
+      dtype: tf.DType.
+      shape: sizes with None for open ones, or None for an unknown rank.
+
+    Raises:
+      InputError: the rank is unknown.
+    """
+    if shape is None:
+        raise InputError(f"The input '{name}' has no known rank; give an example= to check with.")
+    sizes = [1 if i == 0 and s is None else s or _OPEN_SIZE for i, s in enumerate(shape)]
+    if dtype == tf.string:
+        return np.full(sizes, b"", dtype=object)
+    return np.full(sizes, 0.5 if dtype.is_floating else 0, dtype.as_numpy_dtype)
+
+
+def run_signatures(path, names, feeds):
+    """Runs signatures of a SavedModel in a TF1 session.
+
+    Args:
+      path: directory of the SavedModel.
+      names: signatures to run.
+      feeds: {input name: array} for all of them; inputs with a default are left to it.
+
+    Returns:
+      {signature: {output name: array}}.
+
+    Raises:
+      ExportError: the bundle does not load, or a signature fails; names it and the reason.
+    """
+    results = {}
+    with quiet_logger(), tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        try:
+            meta = tf.compat.v1.saved_model.load(session, ["serve"], str(path))
+        except Exception as error:
+            raise ExportError(f"'{path}' does not load outside Python: {error}") from error
+        for name in names:
+            signature = meta.signature_def[name]
+            fed = {info.name: feeds[key] for key, info in signature.inputs.items() if key in feeds}
+            fetches = {key: info.name for key, info in signature.outputs.items()}
+            try:
+                results[name] = session.run(fetches, fed)
+            except tf.errors.OpError as error:
+                raise ExportError(
+                    f"The signature '{name}' fails outside Python: {error.message}"
+                ) from error
+    return results

@@ -1,0 +1,80 @@
+"""Signatures of a bundle: the model's own inputs and outputs, and what an explanation adds."""
+
+import dataclasses
+import inspect
+
+import tensorflow as tf
+
+from tfsal.methods.call import argument_specs
+from tfsal.methods.explain import explain
+
+_PREFIX = "tfsal_"
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """One explanation, ready to be saved.
+
+    Attributes:
+      method: the Method.
+      function: tf.function with an input signature, returning {output name: tensor}.
+      renamed: {our name: name in the signature} where it collides with one of the model's.
+    """
+
+    method: object
+    function: object
+    renamed: dict
+
+
+def explanation_signature(net, method):
+    """Builds the signature of a method: model inputs, `class_index` (default -1), `region`.
+
+    Outputs are `attribution`, `heatmap`, `score`, `class_index` and the model's own, from one
+    evaluation of the model.
+    """
+    added = argument_specs(method, net)
+    taken_inputs, taken_outputs = set(net.inputs), set(net.outputs)
+    specs = [info.spec for info in net.inputs.values()]
+    renamed = {}
+    for spec in added:
+        name = _free(spec.name, taken_inputs, renamed)
+        specs.append(tf.TensorSpec(spec.shape, spec.dtype, name))
+
+    def answer(*arguments):
+        feeds = dict(zip(net.inputs, arguments, strict=False))
+        results = explain(method, net, feeds, *arguments[len(feeds) :])
+        outputs = results.pop("outputs")
+        flat = {}
+        for name, value in results.items():
+            if isinstance(value, dict):
+                flat.update({f"{name}/{key}": v for key, v in value.items()})
+            else:
+                flat[name] = value
+        return {**{_free(k, taken_outputs, renamed): v for k, v in flat.items()}, **outputs}
+
+    answer.__signature__ = _python_signature(len(net.inputs), added)
+    method.check(net)
+    function = tf.function(answer, autograph=False, input_signature=specs)
+    function.get_concrete_function()
+    return Signature(method, function, renamed)
+
+
+def _free(name, taken, renamed):
+    if name not in taken:
+        return name
+    renamed[name] = _PREFIX + name
+    return _PREFIX + name
+
+
+def _python_signature(count, added):
+    """TensorFlow takes a signature's defaults from the defaults of the Python function."""
+    defaults = {
+        "class_index": lambda spec: tf.constant([-1]),
+        "region": lambda spec: tf.ones([1] * spec.shape.rank),
+    }
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = [inspect.Parameter(f"input_{i}", kind) for i in range(count)]
+    for spec in added:
+        default = defaults[spec.name](spec)
+        parameters.append(inspect.Parameter(f"added_{spec.name}", kind, default=default))
+    return inspect.Signature(parameters)
