@@ -73,21 +73,23 @@ def _with(options):
     return decorate
 
 
-class _Group(click.Group):
+class _Command(click.Command):
     """Shows errors of tfsal as one line, and keeps TensorFlow quiet."""
 
     def invoke(self, ctx):
+        from tfsal.errors import TfsalError
         from tfsal.quiet import import_tensorflow
 
-        if ctx.protected_args or ctx.args:
-            import_tensorflow()
-        from tfsal.errors import TfsalError
-
+        import_tensorflow()
         warnings.showwarning = lambda message, *_: click.echo(f"Warning: {message}", err=True)
         try:
             return super().invoke(ctx)
         except TfsalError as error:
             raise click.ClickException(str(error)) from error
+
+
+class _Group(click.Group):
+    command_class = _Command
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -187,7 +189,7 @@ def export(model, bundle, methods, layer, target, overwrite, warmup, rewrite_def
     """Write MODEL with its explanations as the SavedModel BUNDLE.
 
     \b
-    Example: tfsal export my_model/ served/my_model/1 --method gradcam --method layercam
+    Example: tfsal export my_model/ served/my_model/1 --method gradcam
     """
     from tfsal.serving import export as write
     from tfsal.serving.contract import read_contract

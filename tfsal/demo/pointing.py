@@ -10,7 +10,8 @@ def hits(heatmaps, boxes) -> np.ndarray:
 
     A map that points nowhere is a miss: one that is constant, or holds a NaN or an infinity.
     Where several positions share the maximum, all of them must lie in the box, so that no map
-    gains by where a search happens to begin.
+    gains by where a search happens to begin. So give maps as they are, not clipped at a percentile:
+    clipping makes such ties.
 
     Args:
         heatmaps: [N, H, W], any real dtype.

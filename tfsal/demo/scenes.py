@@ -77,10 +77,9 @@ def digit_scenes(count: int, seed: int, split: str = "train") -> Scenes:
     sizes = rng.integers(len(_TILE_SIZES), size=digits.shape)
     lines = rng.integers(len(strokes), size=(count, STROKES))
     inks = [
-        [tiles[s][d] for s, d in zip(*row, strict=True)] for row in zip(sizes, digits, strict=True)
+        [tiles[s][d] for s, d in zip(size, digit, strict=True)] + [strokes[i] for i in line]
+        for size, digit, line in zip(sizes, digits, lines, strict=True)
     ]
-    for row, line in zip(inks, lines, strict=True):
-        row.extend(strokes[i] for i in line)
 
     boxes = _place(rng, np.array([[ink.shape for ink in row] for row in inks]))
     contrast = rng.uniform(0.75, 1.0, boxes.shape[:2])
@@ -118,7 +117,7 @@ def _split(split):
     if split not in _SPLITS:
         raise TfsalError(f"split must be one of {_SPLITS}, not {split!r}.")
     classes = _load()[1]
-    rank = np.zeros(len(classes), int)  # the how-manieth of its class
+    rank = np.zeros(len(classes), int)  # its number within its class
     for c in np.unique(classes):
         rank[classes == c] = np.arange(np.sum(classes == c))
     indices = np.flatnonzero((rank % 4 == 3) == (split == "test"))
@@ -130,12 +129,11 @@ def _digit_tiles():
     """For each tile size the 1797 digits, enlarged and cut to their ink."""
     from scipy.ndimage import zoom
 
-    digits = _load()[0]
-    return [
-        [_crop(tile) for tile in zoom(digits, (1, s / 8, s / 8), mode="grid-constant",
-                                      grid_mode=True).clip(0, 1)]
-        for s in _TILE_SIZES
-    ]  # fmt: skip
+    def enlarged(size):
+        factors = (1, size / 8, size / 8)
+        return zoom(_load()[0], factors, mode="grid-constant", grid_mode=True).clip(0, 1)
+
+    return [[_crop(tile) for tile in enlarged(size)] for size in _TILE_SIZES]
 
 
 @functools.cache

@@ -133,7 +133,9 @@ class ModelGraph:
             raise InputError(f"The tensors asked for also need {', '.join(unfed)}: feed it too.")
         functions.adopt_library(part)
         graph = tf.compat.v1.get_default_graph()
-        input_map = {t: v if t in fed else graph.capture(v) for t, v in given.items() if t in used}
+        if not hasattr(graph, "capture"):
+            raise InputError("A ModelGraph is applied inside a tf.function only.")
+        input_map = {t: graph.capture(tf.convert_to_tensor(given[t])) for t in given if t in used}
         computed = [t for t in fetches if t not in given]
         results = tf.import_graph_def(
             part, input_map=input_map, return_elements=computed or None, name=_SCOPE

@@ -1,0 +1,36 @@
+"""For all tests: a quiet TensorFlow, and memory given back between modules."""
+
+import gc
+import warnings
+
+import pytest
+
+from tfsal.quiet import import_tensorflow
+
+import_tensorflow()
+warnings.filterwarnings("ignore", "This pseudo.*|.*np.object.*|.*__array__.*", module="keras")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def free_memory():
+    """Keras keeps a graph of every model that was built."""
+    yield
+    import keras
+
+    keras.backend.clear_session()
+    gc.collect()
+
+
+@pytest.fixture(scope="session")
+def built():
+    """Networks of tests/networks.py by the name of their family, each built once."""
+    import networks
+
+    models = {}
+
+    def get(family):
+        if family not in models:
+            models[family] = networks.FAMILIES[family]()
+        return models[family]
+
+    return get
