@@ -259,6 +259,12 @@ def demo(out, scenes):
     \b
     Example: tfsal demo --out tfsal-demo
     """
+    try:
+        import sklearn  # noqa: F401
+    except ImportError as error:
+        raise click.ClickException(
+            "The demo's digits come with scikit-learn: pip install 'tfsal[demo]'"
+        ) from error
     from tfsal.demo.run import run
 
     run(out, scenes)

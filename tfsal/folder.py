@@ -41,7 +41,8 @@ def find_images(patterns):
         if path.is_dir():
             files = sorted(f for f in path.iterdir() if f.suffix.lower() in _SUFFIXES)
         else:
-            files = [path] if path.exists() else [pathlib.Path(p) for p in sorted(glob.glob(pattern))]
+            files = [path] if path.exists() else map(pathlib.Path, sorted(glob.glob(pattern)))
+            files = list(files)
         if not files:
             raise InputError(f"'{pattern}' {'holds no image' if path.is_dir() else 'is no file'}.")
         found.update(dict.fromkeys(files))
