@@ -41,10 +41,11 @@ _LAYER_OPTION = click.option(
 
 _TARGET_OPTION = click.option(
     "--target",
-    type=click.Choice(["class", "region"]),
     default="class",
     show_default=True,
-    help="Score to explain: a class, or a class over all positions of a segmentation.",
+    metavar="class|region[:OUTPUT]",
+    help="Score to explain: a class, or a class over all positions of a segmentation; of the "
+    "output named, where the model has several.",
 )
 
 _PREPROCESS_OPTIONS = (
@@ -191,18 +192,17 @@ def export(model, bundle, methods, layer, target, overwrite, warmup, rewrite_def
     \b
     Example: tfsal export my_model/ served/my_model/1 --method gradcam
     """
+    from tfsal.serving import Preprocess
     from tfsal.serving import export as write
     from tfsal.serving.contract import read_contract
 
     preprocess, source = _preprocess_of(rest)
     net = _load(model, **source)
-    if not any(rest.values()):
-        preprocess = None
     write(
         net,
         bundle,
         _methods_of(methods, layer, target),
-        preprocess=preprocess,
+        preprocess=None if preprocess == Preprocess() else preprocess,
         warmup_batch_sizes=warmup,
         overwrite=overwrite,
         rewrite_default=rewrite_default,
@@ -307,7 +307,11 @@ def _methods_of(texts, layer, target):
     from tfsal.errors import MethodError
     from tfsal.methods import ClassScore, RegionScore, get_method
 
-    goal = RegionScore() if target == "region" else ClassScore()
+    kind, _, output = target.partition(":")
+    kinds = {"class": ClassScore, "region": RegionScore}
+    if kind not in kinds:
+        raise click.UsageError(f"--target is class or region, not '{kind}'.")
+    goal = kinds[kind](output=output or None)
     chosen = {}
     for text in texts or ("gradcam",):
         name, _, settings = text.partition(":")

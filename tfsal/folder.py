@@ -80,25 +80,47 @@ def explain_images(
     except OSError as error:
         raise InputError(f"'{out}' cannot be written: {error.strerror}.") from error
     results = Results()
-    names = _distinct_names(paths)
-    with file, tqdm(total=len(paths), unit="image", disable=None) as bar:
-        table = csv.writer(file)
-        table.writerow(("image", "method", "class_index", "score", "overlay", "attribution"))
-        for batch in _batches(_read(paths, preprocess, results, bar), batch_size):
-            read, pixels, inputs = zip(*batch, strict=True)
-            for name, method in methods.items():
-                explanation = method.explain(net, np.stack(inputs), class_index)
-                pictures = _overlays(pixels, explanation.heatmap, colormap)
-                for i, path in enumerate(read):
-                    stem = f"{names[path]}.{name}"
-                    Image.fromarray(pictures[i]).save(out / f"{stem}.png")
-                    np.save(out / f"{stem}.npy", _row(explanation.attribution, i))
-                    index, score = int(explanation.class_index[i]), float(explanation.score[i])
-                    table.writerow((path, name, index, score, f"{stem}.png", f"{stem}.npy"))
-            results.done += len(read)
-            bar.update(len(read))
-    partial.replace(out / "scores.csv")
+    try:
+        with file, tqdm(total=len(paths), unit="image", disable=None) as bar:
+            table = csv.writer(file)
+            table.writerow(("image", "method", "class_index", "score", "overlay", "attribution"))
+            names = _distinct_names(paths)
+            for batch in _batches(_read(paths, preprocess, results, bar), batch_size):
+                for name, method in methods.items():
+                    rows = _explain_batch(net, name, method, batch, class_index, colormap)
+                    for path, picture, attribution, index, score in rows:
+                        stem = f"{names[path]}.{name}"
+                        Image.fromarray(picture).save(out / f"{stem}.png")
+                        np.save(out / f"{stem}.npy", attribution)
+                        table.writerow((path, name, index, score, f"{stem}.png", f"{stem}.npy"))
+                results.done += len(batch)
+                bar.update(len(batch))
+        partial.replace(out / "scores.csv")
+    except OSError as error:
+        raise InputError(f"'{out}' cannot be written: {error.strerror}.") from error
+    finally:
+        partial.unlink(missing_ok=True)
     return results
+
+
+def _explain_batch(net, name, method, batch, class_index, colormap):
+    """(path, overlay, attribution, class index, score) of each image of a batch."""
+    paths, pixels, inputs = zip(*batch, strict=True)
+    explanation = method.explain(net, np.stack(inputs), class_index)
+    if explanation.heatmap.shape.rank != 3:
+        raise InputError(
+            f"The maps of {name} have the shape {explanation.heatmap.shape}, no picture. For a "
+            f"layer of tokens give the grid: --method '{name}:token_grid=(14,14)'."
+        )
+    overlays = visualize.overlay(np.stack(pixels), explanation.heatmap, colormap)
+    return zip(
+        paths,
+        overlays.numpy(),
+        explanation.attribution.numpy(),
+        explanation.class_index.numpy().tolist(),
+        explanation.score.numpy().tolist(),
+        strict=True,
+    )
 
 
 def fit_to_input(net, preprocess):
@@ -113,8 +135,11 @@ def fit_to_input(net, preprocess):
         raise InputError(f"Image files fit a model with one input [N, H, W, 1 or 3]; got {shapes}.")
     size = preprocess.size or tuple(info.shape[1:3])
     gray = info.shape[-1] == 1
-    if gray and preprocess.channels == "bgr":
-        raise InputError("The model takes one channel; use --channels gray.")
+    if preprocess.channels == ("bgr" if gray else "gray"):
+        raise InputError(
+            f"channels='{preprocess.channels}' does not fit the model, which takes "
+            f"{info.shape[-1]} channel{'s' * (not gray)}."
+        )
     channels = "gray" if gray else preprocess.channels
     size = size if None not in size else None
     return dataclasses.replace(preprocess, size=size, channels=channels)
@@ -150,22 +175,6 @@ def _batches(items, size):
     for _, group in itertools.groupby(items, key=lambda item: item[2].shape):
         while batch := list(itertools.islice(group, size)):
             yield batch
-
-
-def _overlays(pixels, heatmap, colormap):
-    if isinstance(heatmap, dict):
-        heatmap = next(iter(heatmap.values()))
-    if heatmap.shape.rank != 3:
-        raise InputError(
-            f"The map has the shape {heatmap.shape}, no picture. For a layer of tokens give the "
-            "grid: --method 'gradcam:token_grid=(14,14)'."
-        )
-    return visualize.overlay(np.stack(pixels), heatmap, colormap).numpy()
-
-
-def _row(attribution, i):
-    values = next(iter(attribution.values())) if isinstance(attribution, dict) else attribution
-    return values[i].numpy()
 
 
 def _distinct_names(paths):

@@ -128,7 +128,10 @@ def _length(argument, attributes):
 
 
 def _topological(nodes):
-    """Nodes after their inputs; iterative, because deep networks exceed the recursion limit."""
+    """Nodes after their inputs; iterative, because deep networks exceed the recursion limit.
+
+    Loops of v1 graphs are cut where they close, at the edge from NextIteration to Merge.
+    """
     by_name = {n.name: n for n in nodes}
     done, order = set(), []
     for root in nodes:
@@ -141,7 +144,7 @@ def _topological(nodes):
                 done.add(node.name)
                 stack.append((node, True))
                 producers = (by_name.get(op_name(i)) for i in node.input)
-                stack.extend((p, False) for p in producers if p is not None)
+                stack.extend((p, False) for p in producers if p and p.op != "NextIteration")
     return order
 
 

@@ -30,7 +30,7 @@ def load(source, signature=None, inputs=None, outputs=None, specs=None, constant
         - a path to a frozen `.pb` file, or a GraphDef; needs `inputs` and `outputs`;
         - a TF1 tuple `(session, inputs, outputs)`;
         - a tf.types.experimental.ConcreteFunction;
-        - a tf.function or any callable; needs `specs`.
+        - a tf.function or any callable; needs `specs`, unless it has an input_signature.
       signature: name of the signature of a SavedModel; default 'serving_default'.
       inputs: for a frozen graph, the tensor names to feed, or {name: tensor name}.
       outputs: for a frozen graph, the tensor names to return, or {name: tensor name}.
@@ -83,6 +83,8 @@ def _load_path(path, signature, inputs, outputs, specs, constants) -> ModelGraph
 
 
 def _from_callable(function, specs):
+    if specs is None and getattr(function, "input_signature", None) is not None:
+        return from_concrete_function(function.get_concrete_function(), origin="a tf.function")
     if specs is None:
         raise SourceError(
             f"Loading the callable {getattr(function, '__name__', function)!r} needs specs=, such "

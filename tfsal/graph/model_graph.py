@@ -179,6 +179,16 @@ class ModelGraph:
         sources = [t for t, _ in self._inputs.values()] if sources is None else list(sources)
         return Flow(self._producers, sources, list(sinks))
 
+    def map_flow(self, sinks):
+        """Returns the Flow to the given tensors from the inputs that have positions.
+
+        A map is drawn over these; a vector beside an image goes around every layer of the image.
+        Where no input has positions, from all inputs.
+        """
+        placed = [i.tensor for i in self.inputs.values() if any(s != 1 for s in i.spatial)]
+        flow = self.flow(sinks, placed)
+        return flow if flow.sinks else self.flow(sinks)
+
     def tensor(self, name):
         """Returns the TensorInfo of a tensor name."""
         return self._tensors[name]
@@ -253,7 +263,7 @@ class ModelGraph:
         return self.layer_name(self._default_layer(tuple(target.tensors(self))))
 
     def _default_layer(self, sinks):
-        tensor = default_layer(self.flow(sinks), self._tensors)
+        tensor = default_layer(self.map_flow(sinks), self._tensors)
         if tensor is None:
             raise LayerError(
                 "This model has no convolution or merge with positions on the way to the score, "
