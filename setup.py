@@ -45,8 +45,15 @@ class Target:
     compilers: tuple[str, ...] = ("cc", "gcc", "clang")
 
 
+# The one place that holds it: tfsal/version.py, read without importing anything.
+VERSION = (ROOT / "tfsal" / "version.py").read_text().split('"')[-2]
+
 TARGETS = [
-    Target("tfsal_run", "cc/serve/*.c", ("-std=c11", "-O2", "-D_GNU_SOURCE")),
+    Target(
+        "tfsal_run",
+        "cc/serve/*.c",
+        ("-std=c11", "-O2", "-D_GNU_SOURCE", f'-DTFSAL_VERSION="{VERSION}"'),
+    ),
 ]
 
 

@@ -34,12 +34,7 @@ static const char kHelp[] =
     "TF_CPP_MIN_LOG_LEVEL=0 shows TensorFlow's log.\n";
 
 static void PrintVersion(void) {
-#ifdef TFSAL_VERSION
-  printf("tfsal_run %s, ", TFSAL_VERSION);
-#else
-  printf("tfsal_run, ");
-#endif
-  printf("TensorFlow %s\n", TF_Version());
+  printf("tfsal_run %s, TensorFlow %s\n", TFSAL_VERSION, TF_Version());
 }
 
 static int ParseInteger(const char* option, const char* text, int min,

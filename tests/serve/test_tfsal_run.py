@@ -1,8 +1,9 @@
-"""tfsal_run against the same SavedModel in Python, and against everything a request can get wrong."""
+"""tfsal_run against the same SavedModel in Python, and whatever a request can get wrong."""
 
 import io
 import json
 import os
+import pathlib
 import resource
 import signal
 import stat
@@ -36,7 +37,7 @@ def _identity(dtype):
 
 @tf.function(input_signature=[tf.TensorSpec(None, dtype, dtype) for dtype in DTYPES])
 def _identities(*tensors):
-    return {dtype: tf.identity(tensor) for dtype, tensor in zip(DTYPES, tensors)}
+    return {dtype: tf.identity(tensor) for dtype, tensor in zip(DTYPES, tensors, strict=False)}
 
 
 def _explain(x, class_index, attribution):
@@ -104,10 +105,10 @@ class Models(tf.Module):
         self,
         f=tf.constant([0.1]),
         i=tf.constant([-7, 8, 9]),
-        l=tf.constant([-(2**40)], tf.int64),
+        n=tf.constant([-(2**40)], tf.int64),
         b=tf.constant([True]),
     ):
-        return {"f": f * 1.0, "i": i + 0, "l": l + 0, "b": tf.logical_not(b)}
+        return {"f": f * 1.0, "i": i + 0, "l": n + 0, "b": tf.logical_not(b)}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "data")])
     def strings(self, data):
@@ -146,6 +147,12 @@ def runner():
     if path is None:
         pytest.skip("tfsal_run is not built")
     return str(path)
+
+
+@pytest.fixture(autouse=True)
+def own_log_level(monkeypatch):
+    """What tfsal_run says by itself, whatever level this test run has for its own TensorFlow."""
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
 
 
 @pytest.fixture(scope="session")
@@ -287,7 +294,9 @@ def test_tensorflow_is_quiet_unless_asked(run, level):
     assert done.returncode == 0
     if level != "2":  # at 2, a machine without a GPU logs one error about it
         assert done.stderr == ""
-    loud = run("to_float32", {"x": np.zeros(2, "f4")}, env=environment | {"TF_CPP_MIN_LOG_LEVEL": "0"})
+    loud = run(
+        "to_float32", {"x": np.zeros(2, "f4")}, env=environment | {"TF_CPP_MIN_LOG_LEVEL": "0"}
+    )
     assert "SavedModel" in loud.stderr
 
 
@@ -425,7 +434,7 @@ def test_strings(answer, tmp_path):
     assert report["outputs"]["echo"]["file"] == str(tmp_path / "out/echo.bin")
     many = report["outputs"]["many"]["file"]
     assert many == [str(tmp_path / f"out/many.{i}.bin") for i in range(3)]
-    assert [open(path, "rb").read() for path in many] == [b"one", b"", b"th\0ree"]
+    assert [pathlib.Path(path).read_bytes() for path in many] == [b"one", b"", b"th\0ree"]
     assert report["outputs"]["none"]["file"] == []
 
 
@@ -450,7 +459,9 @@ def test_explanations(answer, run, reference, tmp_path, signature):
     x = np.random.default_rng(4).normal(size=(3, 4, 4, 1)).astype("f4")
     index = np.array([0, 2, -1], "i4")
     _, arrays = answer(signature, {"x": x, "class_index": index})
-    for name, value in reference[signature](x=tf.constant(x), class_index=tf.constant(index)).items():
+    for name, value in reference[signature](
+        x=tf.constant(x), class_index=tf.constant(index)
+    ).items():
         identical(arrays[name], value.numpy())
     _, top = answer(signature, {"x": x})  # the default, one value for three rows
     np.testing.assert_array_equal(
@@ -646,8 +657,8 @@ def test_npy_versions_2_and_3_and_old_headers(answer, tmp_path):
     )
 )  # fmt: skip
 def test_npy_round_trip(answer, values):
-    _, arrays = answer("identities", dict(zip(DTYPES, values)))
-    for dtype, value in zip(DTYPES, values):
+    _, arrays = answer("identities", dict(zip(DTYPES, values, strict=False)))
+    for dtype, value in zip(DTYPES, values, strict=False):
         identical(arrays[dtype], value)
 
 
