@@ -53,15 +53,18 @@ def batch(*shape, seed=1, dtype="float32"):
     return (slope + rng.normal(0, 0.7, shape)).astype(dtype)
 
 
-def alive(model, seed=0):
-    """Perturbs and calibrates a model, functional or built."""
-    specs = model.inputs if isinstance(model.inputs, (list, tuple)) else [model.inputs]
-    inputs = [batch(8, *t.shape[1:], seed=i, dtype=keras_dtype(t)) for i, t in enumerate(specs)]
-    return calibrate(perturb(model, seed), *inputs)
+def inputs_of(model, count=3):
+    """A batch for each input of a model that was built, as a list."""
+    specs = getattr(model, "inputs", None) or [tf.TensorSpec([None, 16, 16, 3], tf.float32)]
+    return [
+        batch(count, *t.shape[1:], seed=i, dtype=tf.as_dtype(t.dtype).name)
+        for i, t in enumerate(specs)
+    ]
 
 
-def keras_dtype(tensor):
-    return tf.as_dtype(tensor.dtype).name
+def alive(model, seed=0, scale=1):
+    """Perturbs and calibrates a model, functional or built, for inputs of this scale."""
+    return calibrate(perturb(model, seed), *(x * scale for x in inputs_of(model, 8)))
 
 
 def _head(k, h, units=CLASSES, activation="softmax"):
@@ -118,7 +121,7 @@ class Subclassed(keras.Model):
 def subclassed():
     model = Subclassed()
     model(batch(2, 16, 16, 3))
-    return calibrate(perturb(model), batch(8, 16, 16, 3))
+    return alive(model)
 
 
 def nested(k=keras):
@@ -167,7 +170,7 @@ def cnn3d():
     layers = keras.layers
     volume = layers.Input([10, 8, 6, 1], name="volume")
     h = layers.Conv3D(6, 3, activation="swish", padding="same", name="stem")(volume)
-    h = layers.AveragePooling3D(name="pool")(h)
+    h = layers.AveragePooling3D(2, name="pool")(h)
     h = layers.Conv3D(6, 3, activation="softplus", padding="same", name="features")(h)
     return alive(keras.Model(volume, _head(keras, h), name="cnn3d"))
 
@@ -261,7 +264,7 @@ def policy(name):
 
 def mixed():
     with policy("mixed_float16"):
-        return cnn()
+        return residual()
 
 
 def float64():

@@ -52,8 +52,14 @@ def differentiate(run, inputs, class_index):
 
 def keras_answer(model, inputs, class_index, layer="features", logits="predictions"):
     """The reference for a Keras 3 or tf_keras model; `logits` is the layer that squashes."""
+    return differentiate(keras_run(model, layer, logits), inputs, class_index)
+
+
+def keras_run(model, layer, logits):
+    """Function from a list of tensors to (activations of the layer, logits)."""
     taken = {layer: None, logits: None}
-    layers = {x.name: x for x in model._flatten_layers() if x.name in taken}
+    parts = [*model._flatten_layers(), *getattr(model, "operations", ())]
+    layers = {x.name: x for x in parts if x.name in taken}
 
     def run(tensors):
         with contextlib.ExitStack() as stack:
@@ -63,7 +69,7 @@ def keras_answer(model, inputs, class_index, layer="features", logits="predictio
             model(tensors[0] if len(tensors) == 1 else tensors, training=False)
         return taken[layer], taken[logits]
 
-    return differentiate(run, inputs, class_index)
+    return run
 
 
 @contextlib.contextmanager
@@ -88,8 +94,8 @@ def _tapped(layer, name, taken):
 
 def tfsal_answer(net, inputs, class_index, layer="features", target=None):
     """The same numbers by tfsal, everything through what its methods use."""
-    target = target or tfsal.ClassScore()
-    feeds = dict(zip(net.inputs, map(tf.constant, inputs), strict=True))
+    target = target or class_score(net)
+    feeds = feeds_of(net, inputs)
     wanted = tf.constant(class_index)
     tensor = net.resolve(layer)
 
@@ -100,17 +106,33 @@ def tfsal_answer(net, inputs, class_index, layer="features", target=None):
         return net.apply(feeds, [layer])[0], request.score, at_layer
 
     activations, score, at_layer = (t.numpy() for t in ask())
-    gradient = tfsal.VanillaGradient(target=target)(net, feeds, class_index)
-    gradients = gradient if isinstance(gradient, dict) else {next(iter(feeds)): gradient}
-    cam = tfsal.GradCAM(layer=layer, target=target)(net, feeds, class_index)
-    return Answer(activations, score, at_layer, [g.numpy() for g in gradients.values()], cam)
+    gradients = tfsal.VanillaGradient(target=target)(net, feeds, class_index)
+    at_inputs = [gradients[k].numpy() for k in feeds] if len(feeds) > 1 else [gradients.numpy()]
+    cam = tfsal.GradCAM(layer=layer, target=target)(net, feeds, class_index).numpy()
+    return Answer(activations, score, at_layer, at_inputs, cam)
+
+
+def feeds_of(net, inputs):
+    """{input name: array}, matched by shape: sources name and order their inputs differently."""
+    return {
+        name: x
+        for x in inputs
+        for name, info in net.inputs.items()
+        if info.shape.is_compatible_with(x.shape)
+    }
+
+
+def class_score(net):
+    """The target that explains the classes of a model, the last of its outputs of most values."""
+    output = max(net.outputs.values(), key=lambda info: info.shape[-1] or 0)
+    return tfsal.ClassScore(output=output.name)
 
 
 def error(mine, reference):
     """max|a-b| / max|b|."""
     mine, reference = np.asarray(mine, np.float64), np.asarray(reference, np.float64)
     assert mine.shape == reference.shape, f"{mine.shape} instead of {reference.shape}"
-    return np.abs(mine - reference).max() / np.abs(reference).max()
+    return float(np.abs(mine - reference).max() / np.abs(reference).max())
 
 
 def errors(mine, reference):

@@ -102,6 +102,7 @@ def test_explain_turns_an_image_as_its_exif_says(model_dir, photos, tmp_path):
         (("--preprocess", "resnet99"), "There is no preprocessing named 'resnet99'"),
         (("--target", "loss"), "--target is class or region"),
         (("--signature", "nope"), "has no signature 'nope'"),
+        (("--op-library", "no.so"), "'no.so' cannot be loaded"),
         (("--channels", "gray"), "does not fit the model, which takes 3 channels"),
     ],
 )

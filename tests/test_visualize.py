@@ -49,6 +49,8 @@ def linear_twin(values, size):
         ((2, 7), (20,)),
         ((2, 20), (7,)),
         ((1, 1), (5,)),
+        ((2, 7), (21,)),  # tf.image.resize under XLA is wrong here, and at 5 to 11
+        ((2, 5), (11,)),
         ((2, 7, 5), (21, 13)),
         ((2, 16, 9), (5, 4)),
         ((1, 1, 1), (4, 6)),
@@ -67,7 +69,7 @@ def test_resize_interpolates_linearly(shape, size):
 def test_resize_is_tensorflows_in_two_dimensions():
     values = maps(2, 7, 7)
     expected = tf.image.resize(values[..., None], (224, 160))[..., 0]
-    np.testing.assert_array_equal(visualize.resize(values, (224, 160)), expected)
+    np.testing.assert_allclose(visualize.resize(values, (224, 160)), expected, atol=1e-5)
 
 
 def test_resize_takes_the_size_at_run_time():

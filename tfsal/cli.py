@@ -24,6 +24,13 @@ _SOURCE_OPTIONS = (
         metavar="TENSOR=VALUE",
         help="Frozen graph: constant for another placeholder, as is_training:0=false.",
     ),
+    click.option(
+        "--op-library",
+        "libraries",
+        multiple=True,
+        metavar="FILE",
+        help="Library of custom ops that the model needs.",
+    ),
 )
 
 _METHOD_OPTION = click.option(
@@ -270,9 +277,16 @@ def demo(out, scenes):
     run(out, scenes)
 
 
-def _load(model, signature, inputs, outputs, feed):
+def _load(model, signature, inputs, outputs, feed, libraries):
+    import tensorflow as tf
+
     from tfsal.graph import load
 
+    for library in libraries:
+        try:
+            tf.load_op_library(library)
+        except (tf.errors.NotFoundError, OSError) as error:
+            raise click.ClickException(f"'{library}' cannot be loaded: {error}") from error
     constants = dict(_assignment(text, "--feed") for text in feed)
     return load(
         model,

@@ -8,6 +8,8 @@ connections go around it: there it is the deepest such tensor of the lowest reso
 
 import math
 
+from tfsal.graph.functions import op_name
+
 CONVOLUTIONS = frozenset(
     "Conv2D Conv3D DepthwiseConv2dNative Conv2DBackpropInput Conv3DBackpropInputV2 "
     "_FusedConv2D BatchToSpaceND".split()
@@ -17,44 +19,49 @@ _SELECT = frozenset(("StridedSlice", "Slice", "GatherV2", "GatherNd"))
 # What may stand between a convolution and its "output after normalisation and activation".
 _ELEMENTWISE = frozenset(
     "BiasAdd Add AddV2 AddN Sub Mul RealDiv Div Maximum Minimum Neg Abs Square Sqrt Rsqrt Pow Exp "
-    "Log Log1p SquaredDifference Reciprocal Identity IdentityN Cast StopGradient Squeeze ExpandDims "
-    "Reshape Mean Sum FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 Relu Relu6 LeakyRelu Elu "
-    "Selu Softplus Softsign Sigmoid Tanh Erf Erfc ClipByValue Select SelectV2".split()
+    "Log Log1p SquaredDifference Reciprocal Identity IdentityN Cast StopGradient Squeeze "
+    "ExpandDims Reshape Mean Sum FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 Relu Relu6 "
+    "LeakyRelu Elu Selu Softplus Softsign Sigmoid Tanh Erf Erfc ClipByValue Select SelectV2".split()
 )
 
 
-def default_layer(flow, tensors):
+def default_layer(flow, tensors, convolutions):
     """Finds the default layer.
 
     Args:
       flow: Flow to the score.
       tensors: {tensor name: TensorInfo}.
+      convolutions: names of the ops that convolve, loops over a convolution among them.
 
     Returns:
       A tensor name, or None when no tensor qualifies.
     """
     dense = any(tensors[sink].is_map for sink in flow.sinks)
-    candidates = flow.order if dense else _before_token_selection(flow, tensors)
-    anchors = [
-        t
-        for before, t in zip([None, *candidates], candidates, strict=False)
-        if tensors[t].is_map and _is_anchor(t, None if dense else before, flow, tensors)
-    ]
-    if not anchors:
-        return None
     if dense:
-        anchors = _lowest_resolution(anchors, tensors)
-    return _after_activation(anchors[-1], flow, tensors)
+        maps = [t for t in flow.order if tensors[t].is_map and op_name(t) in convolutions]
+        anchors = _lowest_resolution(maps, tensors)
+    else:
+        anchors = _anchors(flow, tensors, convolutions)
+    found, end = None, -1
+    for anchor in anchors:
+        # Joins inside a normalisation belong to the layer before it.
+        if flow.position[anchor] > end:
+            found, end = _after_activation(anchor, flow, tensors)
+    return found
 
 
-def _is_anchor(tensor, before, flow, tensors):
-    if tensors[tensor].op in CONVOLUTIONS:
-        return True
-    if before is None:
-        return False
-    merges = len(set(flow.inputs(tensor))) > 1
-    ops = {tensors[t].op for t in flow.between(before, tensor)}
-    return merges or bool(ops & CONVOLUTIONS)
+def _anchors(flow, tensors, convolutions):
+    """Maps of the trunk that merge branches, or are the first after a convolution."""
+    anchors, before, convolved = [], None, False
+    for tensor in _before_token_selection(flow, tensors):
+        inner = flow.between(before, tensor)
+        convolved |= any(op_name(t) in convolutions for t in (*inner, tensor))
+        merges = len(set(flow.inputs(tensor))) > 1
+        if tensors[tensor].is_map and (convolved or merges):
+            anchors.append(tensor)
+            convolved = False
+        before = tensor
+    return anchors
 
 
 def _before_token_selection(flow, tensors):
@@ -76,27 +83,33 @@ def _before_token_selection(flow, tensors):
     return trunk
 
 
-def _lowest_resolution(anchors, tensors):
+def _lowest_resolution(maps, tensors):
     def positions(tensor):
         return math.prod(size or math.inf for size in tensors[tensor].spatial)
 
-    lowest = min(positions(t) for t in anchors)
-    return [t for t in anchors if positions(t) == lowest]
+    lowest = min(map(positions, maps), default=0)
+    return [t for t in maps if positions(t) == lowest]
 
 
 def _after_activation(tensor, flow, tensors):
-    """Follows the ways on while they only normalise, activate or add a skip connection."""
-    while True:
-        following = flow.next_common(tensor)
-        if following is None or not _same_map(tensors[tensor], tensors[following]):
-            return tensor
-        between = {tensors[t].op for t in flow.between(tensor, following)}
+    """Follows the ways on while they only normalise, activate or add a skip connection.
+
+    Returns:
+      (the last tensor with the same positions and channels, how far the ways were followed).
+    """
+    found = current = tensor
+    while (following := flow.next_common(current)) is not None:
+        between = {tensors[t].op for t in flow.between(current, following)}
         if not {tensors[following].op, *between} <= _ELEMENTWISE:
-            return tensor
-        tensor = following
+            break
+        current = following
+        if _same_map(tensors[found], tensors[current]):
+            found = current
+    return found, flow.position[current]
 
 
 def _same_map(a, b):
     """Same positions and channels; a 1-D convolution runs as a 2-D one with a size of 1."""
-    sizes_a = [s for s in a.spatial if s != 1]
-    return b.is_map and sizes_a == [s for s in b.spatial if s != 1] and a.shape[-1] == b.shape[-1]
+    sizes_a, sizes_b = ([s for s in t.spatial if s != 1] for t in (a, b))
+    same = b.is_map and sizes_a == sizes_b and a.shape[-1] == b.shape[-1]
+    return same and b.shape.rank <= a.shape.rank

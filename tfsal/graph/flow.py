@@ -88,11 +88,12 @@ class Flow:
         return self._after[tensor]
 
     def between(self, first, last):
-        """Tensors made after `first` that `last` is computed from."""
+        """Tensors made after `first`, or after None from the start, that `last` is made of."""
+        start = -1 if first is None else self.position[first]
         found, stack = set(), list(self.inputs(last))
         while stack:
             tensor = stack.pop()
-            if tensor not in found and self.position[tensor] > self.position[first]:
+            if tensor not in found and self.position[tensor] > start:
                 found.add(tensor)
                 stack.extend(self.inputs(tensor))
         return found

@@ -93,7 +93,7 @@ def _specs(graph_def, inputs, outputs):
     with graph.as_default():
         try:
             tf.import_graph_def(graph_def, name="")
-        except ValueError as error:
+        except (ValueError, tf.errors.OpError) as error:
             raise SourceError(f"TensorFlow cannot import this graph: {error}") from error
     specs = {}
     for kind, names in (("inputs", inputs), ("outputs", outputs)):
@@ -132,7 +132,11 @@ def from_session(source, constants):
             session, session.graph.as_graph_def(), [op_name(t) for t in wanted]
         )
     except (tf.errors.FailedPreconditionError, AssertionError, KeyError) as error:
-        raise SourceError(f"The session cannot be frozen: {error}") from error
+        reason = str(error).strip().splitlines()[-1]
+        raise SourceError(
+            "The session cannot be frozen; are the variables initialised, and do the outputs "
+            f"exist? TensorFlow says: {reason}"
+        ) from error
     return from_graph_def(graph_def, inputs, outputs, constants, "a TF1 session")
 
 

@@ -12,6 +12,7 @@ import re
 import tensorflow as tf
 from tensorflow.core.framework import graph_pb2
 from tensorflow.python.framework import op_def_registry
+from tensorflow.python.ops import control_flow_ops
 
 from tfsal.errors import SourceError
 
@@ -27,6 +28,11 @@ def canonical(tensor: str) -> str:
 def op_name(tensor: str) -> str:
     """Returns the name of the op behind a GraphDef input, control inputs included."""
     return tensor.lstrip("^").split(":")[0]
+
+
+def output_index(tensor: str) -> int:
+    """Returns which output of its op a tensor is: of 'op' 0, of 'op:2' and 'op:result:2' 2."""
+    return int(tensor.rpartition(":")[2]) if ":" in tensor else 0
 
 
 def inline_calls(graph_def):
@@ -157,6 +163,18 @@ def called_functions(node, known):
     return [n for n in names if n in known]
 
 
+def nodes_with(graph_def, op_types):
+    """Names of the nodes of these op types, and of those that call a function holding one."""
+    holding, grown = {}, True
+    while grown:
+        size = len(holding)
+        for function in graph_def.library.function:
+            if any(n.op in op_types or called_functions(n, holding) for n in function.node_def):
+                holding[function.signature.name] = function
+        grown = len(holding) > size
+    return {n.name for n in graph_def.node if n.op in op_types or called_functions(n, holding)}
+
+
 def prune_library(graph_def):
     """Drops, in place, the functions of the library that no node reaches."""
     known = {f.signature.name: f for f in graph_def.library.function}
@@ -218,6 +236,18 @@ def adopt_library(graph_def):
     library = graph_pb2.GraphDef(versions=graph_def.versions, library=graph_def.library)
     with tf.init_scope():
         tf.import_graph_def(library, name="")
+
+
+def mark_v1_loops(graph, scope, graph_def):
+    """Tells the function being traced which imported ops close loops of v1.
+
+    An import forgets it, and tf.function would make them wait for ops outside of their loop.
+    """
+    rounds = {n.name for n in graph_def.node if n.op == "NextIteration"}
+    for node in graph_def.node:
+        if node.op == "Merge" and rounds.intersection(map(op_name, node.input)):
+            op = graph.get_operation_by_name(scope + node.name)
+            op._set_control_flow_context(control_flow_ops.WhileContext())
 
 
 def _rename_calls(nodes, renamed):

@@ -16,7 +16,8 @@ from tfsal.graph.functions import op_name
 _COUNTER = re.compile(r"_\d+$")
 # Scopes that TensorFlow opens inside a layer.
 _INSIDE_A_LAYER = frozenset(
-    "batchnorm moments Tensordot conv1d separable_conv2d einsum while cond resize".split()
+    "batchnorm moments Tensordot conv1d separable_conv2d einsum while cond resize "
+    "TensorArrayUnstack TensorArrayV2Stack".split()
 )
 
 
@@ -94,10 +95,10 @@ class LayerNames:
     def _shortest(self, name, tensor):
         """The name without Keras's counters where that still means the same tensor."""
         *scopes, last = name.split("/")
-        scopes = [_COUNTER.sub("", part) for part in scopes]
-        for end in (_COUNTER.sub("", last), last):
-            candidate = "/".join([*scopes, end])
-            if self.matches(candidate)[:1] == [tensor]:
+        short = [_COUNTER.sub("", part) for part in scopes]
+        for parts in ([*short, _COUNTER.sub("", last)], [*short, last], [*scopes, last]):
+            candidate = "/".join(parts)
+            if self.matches(candidate) == [tensor]:
                 return candidate
         return op_name(tensor)
 

@@ -1,18 +1,20 @@
 """ModelGraph: any model, as one flat graph that can be asked, applied and differentiated."""
 
+import dataclasses
 import functools
 
 import tensorflow as tf
 
 from tfsal.errors import InputError, LayerError, SourceError, TargetError
 from tfsal.graph import functions
-from tfsal.graph.default_layer import default_layer
+from tfsal.graph.default_layer import CONVOLUTIONS, default_layer
 from tfsal.graph.flow import Flow, producers
 from tfsal.graph.layers import LayerNames
 from tfsal.graph.normalize import normalize, rewrite_grouped_convolutions
 from tfsal.graph.tensor_info import TensorInfo
 
 _SCOPE = "model"
+_BATCH_PROBE = 100003  # A prime.
 # Ops between a softmax or sigmoid and the output that leave the values as they are.
 _TRANSPARENT = frozenset(("Identity", "IdentityN", "Cast", "Reshape", "Squeeze", "StopGradient"))
 _SQUASHING = frozenset(("Softmax", "LogSoftmax", "Sigmoid"))
@@ -89,7 +91,7 @@ class ModelGraph:
 
     def _info(self, name, tensor):
         known = self._tensors[tensor]
-        return TensorInfo(name, tensor, known.op, known.shape, known.dtype)
+        return dataclasses.replace(known, name=name)
 
     def _check_placeholders(self):
         given = {t for t, _ in self._inputs.values()} | set(self._captures)
@@ -103,14 +105,36 @@ class ModelGraph:
             )
 
     def _discover(self):
-        """Traces the model once to learn the shape and dtype of every tensor."""
+        """Traces the model once to learn the shape and dtype of every tensor.
+
+        An open batch size is traced as a number no model contains: it marks the tensors whose
+        first axis is the batch, which a class activation map needs, from those where it is time,
+        or batch and time in one.
+        """
+        specs = [spec for _, spec in self._inputs.values()]
+        open_batch = any(spec.shape.rank and spec.shape[0] is None for spec in specs)
+        probes = [_with_batch(spec, _BATCH_PROBE) for spec in specs]
+        try:
+            self._describe(probes if open_batch else specs)
+        except (ValueError, tf.errors.InvalidArgumentError):
+            self._describe(specs)  # A size inside fits one batch size only.
+
+    def _describe(self, specs):
         self._tensors, self._producers = {}, {}
+        first_sizes = {spec.shape[0] for spec in specs if spec.shape.rank} | {None}
 
         def trace(*feeds):
             evaluation = self.evaluate(dict(zip(self._inputs, feeds, strict=True)))
-            evaluation.describe(self._tensors, self._producers)
+            for name, op, value, inputs in evaluation.tensors():
+                shape = value.shape
+                batched = not shape.rank or shape[0] in first_sizes
+                if shape.rank:
+                    shape = [None if s and s % _BATCH_PROBE == 0 else s for s in shape]
+                self._tensors[name] = TensorInfo(
+                    name, name, op, tf.TensorShape(shape), value.dtype, batched
+                )
+                self._producers[name] = inputs
 
-        specs = [spec for _, spec in self._inputs.values()]
         tf.function(trace, autograph=False).get_concrete_function(*specs)
 
     def evaluate(self, feeds, fetches=None):
@@ -141,6 +165,7 @@ class ModelGraph:
             part, input_map=input_map, return_elements=computed or None, name=_SCOPE
         )
         scope = results[0].name[: -len(computed[0])] if computed else _SCOPE + "/"
+        functions.mark_v1_loops(graph, scope, part)
         return Evaluation(graph, scope, part, {**given, **input_map})
 
     def apply(self, feeds, fetches):
@@ -176,8 +201,9 @@ class ModelGraph:
 
     def flow(self, sinks, sources=None):
         """Returns the Flow from the inputs, or from the given tensors, to the given tensors."""
-        sources = [t for t, _ in self._inputs.values()] if sources is None else list(sources)
-        return Flow(self._producers, sources, list(sinks))
+        sources = tuple((t for t, _ in self._inputs.values()) if sources is None else sources)
+        sinks = tuple(sinks)
+        return self.memoize((sources, sinks), lambda: Flow(self._producers, sources, sinks))
 
     def map_flow(self, sinks):
         """Returns the Flow to the given tensors from the inputs that have positions.
@@ -213,18 +239,20 @@ class ModelGraph:
         return names.get(tensor, tensor)
 
     def output(self, name=None) -> TensorInfo:
-        """Returns an output by name; None means the only one.
+        """Returns an output by name; None means the only floating-point one.
 
         Raises:
           TargetError: there is no such output, or no name was given and there are several.
         """
-        if name is None and len(self.outputs) == 1:
-            return next(iter(self.outputs.values()))
+        if name is None:
+            floating = [info for info in self.outputs.values() if info.dtype.is_floating]
+            if len(floating) == 1 or len(self.outputs) == 1:
+                return (floating or list(self.outputs.values()))[0]
         if name not in self.outputs:
             wrong = "This model has several outputs" if name is None else f"No output '{name}'"
             raise TargetError(
                 f"{wrong}. Choose one of {', '.join(self.outputs)}: "
-                "target=tfsal.ClassScore(output=NAME)."
+                "target=tfsal.ClassScore(output=NAME) (--target class:NAME)."
             )
         return self.outputs[name]
 
@@ -263,7 +291,11 @@ class ModelGraph:
         return self.layer_name(self._default_layer(tuple(target.tensors(self))))
 
     def _default_layer(self, sinks):
-        tensor = default_layer(self.map_flow(sinks), self._tensors)
+        def find():
+            convolutions = functions.nodes_with(self.graph_def, CONVOLUTIONS)
+            return default_layer(self.map_flow(sinks), self._tensors, convolutions)
+
+        tensor = self.memoize(("default layer", sinks), find)
         if tensor is None:
             raise LayerError(
                 "This model has no convolution or merge with positions on the way to the score, "
@@ -298,18 +330,21 @@ class Evaluation:
             return self._given[tensor]
         return self._graph.get_tensor_by_name(self._scope + tensor)
 
-    def describe(self, tensors, inputs):
-        """Fills {name: TensorInfo} and {name: names it is computed from}, in topological order."""
+    def tensors(self):
+        """Yields (name, op type, tf.Tensor, names it is computed from), in topological order."""
         for name, value in self._given.items():
-            tensors[name] = TensorInfo(name, name, "Placeholder", value.shape, value.dtype)
-            inputs[name] = ()
+            yield name, "Placeholder", value, ()
         for node in self._graph_def.node:
             op = self._graph.get_operation_by_name(self._scope + node.name)
-            names = [functions.canonical(i) for i in node.input if i[0] != "^"]
+            inputs = [functions.canonical(i) for i in node.input if i[0] != "^"]
             for i, value in enumerate(op.outputs):
-                name = f"{node.name}:{i}"
-                tensors[name] = TensorInfo(name, name, op.type, value.shape, value.dtype)
-                inputs[name] = producers(op.type, i, names)
+                yield f"{node.name}:{i}", op.type, value, producers(op.type, i, inputs)
+
+
+def _with_batch(spec, size):
+    if not spec.shape.rank or spec.shape[0] is not None:
+        return spec
+    return tf.TensorSpec([size, *spec.shape[1:]], spec.dtype, spec.name)
 
 
 def _must_compile(proto):

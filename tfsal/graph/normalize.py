@@ -8,15 +8,16 @@ import tensorflow as tf
 from tensorflow.core.framework import graph_pb2
 from tensorflow.python.framework import ops
 
-from tfsal.graph.functions import called_functions, canonical, op_name
+from tfsal.graph.functions import called_functions, canonical, op_name, output_index
 
 _PURE = frozenset(
     "NoOp Const Identity IdentityN Placeholder PlaceholderWithDefault VarHandleOp ReadVariableOp "
     "Assert CheckNumerics".split()
 )
-_V1_CONTROL_FLOW = frozenset(("Switch", "Merge", "Enter", "Exit", "NextIteration", "LoopCond"))
+_V1_LOOP = frozenset(("Enter", "Exit", "NextIteration", "LoopCond"))
+_V1_CONTROL_FLOW = _V1_LOOP | {"Switch", "Merge"}
 # Their registered gradient is zero or nothing: a custom gradient over them is what trains them.
-_STEPS = frozenset(("Round", "Rint", "Floor", "Ceil", "Sign", "StopGradient"))
+_STEPS = frozenset("Round Rint Floor FloorDiv Ceil Sign StopGradient".split())
 _FLOATS = frozenset(d.as_datatype_enum for d in (tf.float16, tf.bfloat16, tf.float32, tf.float64))
 
 
@@ -28,9 +29,7 @@ def normalize(graph_def):
       something that has none, and the replacement cannot be carried over. To differentiate
       through one would be silently wrong.
     """
-    lost_functions = {
-        f.signature.name for f in graph_def.library.function if _lost_gradients(f.node_def)
-    }
+    lost_functions = _functions_with_lost_gradients(graph_def.library.function)
     lost = _lost_gradients(graph_def.node)
     lost |= {n.name for n in graph_def.node if called_functions(n, lost_functions)}
     for nodes in (graph_def.node, *(f.node_def for f in graph_def.library.function)):
@@ -43,6 +42,20 @@ def normalize(graph_def):
     return lost
 
 
+def _functions_with_lost_gradients(functions):
+    """Names of the functions that hold such an op, themselves or in a function they call."""
+    found = {f.signature.name for f in functions if _lost_gradients(f.node_def)}
+    while True:
+        callers = {
+            f.signature.name
+            for f in functions
+            if any(called_functions(node, found) for node in f.node_def)
+        }
+        if callers <= found:
+            return found
+        found |= callers
+
+
 def _lost_gradients(nodes):
     """Names of the ops with a custom gradient where the forward ops' own gradient will not do.
 
@@ -51,16 +64,18 @@ def _lost_gradients(nodes):
     derivative is the same function and the attribute can go.
     """
     by_name = {n.name: n for n in nodes}
-    return {
-        n.name
-        for n in nodes
-        if n.op == "IdentityN" and "_gradient_op_type" in n.attr and not _is_natural(n, by_name)
-    }
+    custom = [n for n in nodes if n.op == "IdentityN" and "_gradient_op_type" in n.attr]
+    used = {n.name: {0} for n in custom}
+    for tensor in (i for n in nodes for i in n.input if i[0] != "^"):
+        if op_name(tensor) in used:
+            used[op_name(tensor)].add(output_index(tensor))
+    return {n.name for n in custom if not _is_natural(n, used[n.name], by_name)}
 
 
-def _is_natural(identity, by_name):
-    arguments = {op_name(i) for i in identity.input[1:]}
-    stack, seen = [op_name(identity.input[0])], set()
+def _is_natural(identity, results, by_name):
+    """True when the results, given by their positions, come from the arguments differentiably."""
+    arguments = {op_name(t) for i, t in enumerate(identity.input) if i not in results}
+    stack, seen = [op_name(identity.input[i]) for i in results], set()
     while stack:
         name = stack.pop()
         if name in seen or name in arguments or name not in by_name:
@@ -70,7 +85,7 @@ def _is_natural(identity, by_name):
         if node.op in _PURE and not node.input:
             continue
         to_integer = node.op == "Cast" and node.attr["DstT"].type not in _FLOATS
-        if to_integer or node.op in _STEPS or not has_gradient(node.op):
+        if to_integer or not has_gradient(node.op):
             return False
         stack.extend(op_name(i) for i in node.input if i[0] != "^")
     return True
@@ -80,6 +95,8 @@ def has_gradient(op_type):
     """True when TensorFlow can differentiate this op type."""
     if op_type in _PURE:
         return True
+    if op_type in _STEPS or op_type in _V1_LOOP:
+        return False  # Of v1 loops an imported graph no longer says which ops make them up.
     try:
         return ops.gradient_registry.lookup(op_type) is not None
     except LookupError:

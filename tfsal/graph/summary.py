@@ -43,5 +43,7 @@ def summary(net):
     shown = table[-_SHOWN:]
     widths = [max((len(row[i]) for row in shown), default=0) for i in range(5)]
     for row in shown:
-        lines.append(("    " + "  ".join(t.ljust(w) for t, w in zip(row, widths))).rstrip())
+        lines.append(
+            ("    " + "  ".join(t.ljust(w) for t, w in zip(row, widths, strict=True))).rstrip()
+        )
     return "\n".join(lines)

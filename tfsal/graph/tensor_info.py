@@ -13,8 +13,9 @@ class TensorInfo:
       name: what a person calls it: the input's or output's key, the layer's name.
       tensor: its name in the flat graph, 'op:index'.
       op: type of the op that makes it.
-      shape: static shape, batch first; unknown sizes are None.
+      shape: static shape; unknown sizes are None.
       dtype: its tf.DType.
+      batched: False where the first axis is known not to be the batch.
     """
 
     name: str
@@ -22,6 +23,7 @@ class TensorInfo:
     op: str
     shape: tf.TensorShape
     dtype: tf.DType
+    batched: bool = True
 
     @property
     def spec(self) -> tf.TensorSpec:
@@ -37,7 +39,7 @@ class TensorInfo:
     def is_map(self) -> bool:
         """True when it has float channels at two positions or more: a map can be drawn on it."""
         has_positions = any(size is None or size > 1 for size in self.spatial)
-        return self.dtype.is_floating and has_positions
+        return self.dtype.is_floating and has_positions and self.batched
 
     def __str__(self):
         sizes = "unknown"

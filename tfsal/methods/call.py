@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfsal.errors import InputError
+from tfsal.graph.model_graph import ModelGraph
 from tfsal.graph.summary import shape_text
 from tfsal.methods.explain import explain
 
@@ -33,6 +34,8 @@ class Explanation:
 
 def run(method, net, x, class_index, region, jit_compile, full):
     """Runs a method on values; see Method.__call__."""
+    if not isinstance(net, ModelGraph):
+        raise InputError(f"Load the model first: tfsal.load(model); got a {type(net).__name__}.")
     feeds = check_feeds(net, x)
     count = _batch_size(net, feeds)
     if count == 0:
@@ -48,7 +51,7 @@ def run(method, net, x, class_index, region, jit_compile, full):
     arguments = [*feeds.values(), class_index]
     region_shape = method.target.region_shape(net)
     if region_shape is not None:
-        arguments.append(_check_region(region, region_shape))
+        arguments.append(_check_region(region, region_shape, count))
     elif region is not None:
         raise InputError("region= is for target=tfsal.RegionScore(); this target has no region.")
     key = (method, full, bool(jit_compile))
@@ -90,7 +93,8 @@ def argument_specs(method, net):
     specs = [tf.TensorSpec([None], tf.int32, "class_index")]
     region_shape = method.target.region_shape(net)
     if region_shape is not None:
-        specs.append(tf.TensorSpec([None, *region_shape[1:]], tf.float32, "region"))
+        # Open sizes, because ones of size 1 are the default and are broadcast.
+        specs.append(tf.TensorSpec([None] * region_shape.rank, tf.float32, "region"))
     return specs
 
 
@@ -129,10 +133,12 @@ def check_feeds(net, x):
 def _check_value(info, value):
     if not tf.is_tensor(value):
         try:
-            value = np.asarray(value)
-        except ValueError as error:
+            # NumPy would cut the zeros at the end of a string.
+            text = info.dtype == tf.string
+            value = tf.constant(value, tf.string) if text else np.asarray(value)
+        except (ValueError, TypeError) as error:
             raise InputError(f"Input '{info.name}' is no array: {error}") from error
-        if value.dtype == object:
+        if isinstance(value, np.ndarray) and value.dtype == object:
             raise InputError(f"Input '{info.name}' is an array of Python objects, not of numbers.")
     dtype, expected = tf.as_dtype(value.dtype), shape_text(info.shape)
     number = (dtype.is_floating or dtype.is_integer) and info.dtype.is_floating
@@ -149,12 +155,17 @@ def _check_value(info, value):
             f"Input '{info.name}' has the shape {shape_text(shape).replace('N', '?')}; the model "
             f"takes {expected}.{cure}"
         )
+    _refuse_nan(f"Input '{info.name}'", value)
+    return tf.cast(value, info.dtype)
+
+
+def _refuse_nan(what, value):
+    dtype = tf.as_dtype(value.dtype)
     if dtype.is_floating and tf.executing_eagerly():
         bad = np.isnan(np.asarray(value, dtype=np.float64 if dtype.size > 4 else np.float32))
         if bad.any():
             row = int(np.argmax(bad.reshape(bad.shape[0], -1).any(1))) if bad.ndim else 0
-            raise InputError(f"Input '{info.name}' holds a NaN, first in row {row}.")
-    return tf.cast(value, info.dtype)
+            raise InputError(f"{what} holds a NaN, first in row {row}.")
 
 
 def _batch_size(net, feeds):
@@ -186,13 +197,16 @@ def _check_class_index(class_index, count, classes):
     return tf.constant(index, tf.int32)
 
 
-def _check_region(region, shape):
+def _check_region(region, shape, count):
     if region is None:
         return tf.ones([1] * shape.rank)
     region = tf.cast(region, tf.float32)
+    _refuse_nan("region", region)
     if not tf.TensorShape([None, *shape[1:]]).is_compatible_with(region.shape):
         raise InputError(
             f"region has the shape {region.shape}; it weighs the positions of the output, "
             f"{shape_text(shape)}."
         )
+    if count is not None and region.shape[0] not in (None, 1, count):
+        raise InputError(f"region has {region.shape[0]} entries for {count} examples.")
     return region

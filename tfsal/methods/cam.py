@@ -48,6 +48,8 @@ class CamMethod(Method):
                 raise MethodError(f"token_grid is (height, width), not {self.token_grid}.")
         if self.skip_tokens < 0:
             raise MethodError(f"skip_tokens is 0 or more, not {self.skip_tokens}.")
+        if self.token_grid is None and self.skip_tokens != 1:
+            raise MethodError("skip_tokens is for a layer of tokens: give token_grid= too.")
 
     def combine(self, activations, gradients):
         """The reduction [N, *spatial, C] x 2 -> [N, *spatial] that makes the method."""
@@ -80,23 +82,24 @@ class CamMethod(Method):
         flow = net.flow(self.target.tensors(net))
         maps = [layer.name for layer in net.layers() if layer.is_map]
         hint = f"Layers with positions: ..., {', '.join(maps[-5:]) or 'none'}."
+        if not net.tensor(tensor).is_map:
+            info = net.tensor(tensor)
+            lacks = "no positions to draw a map on" if info.batched else "not one map per example"
+            raise LayerError(
+                f"The layer '{self.layer}' has the shape {info.shape}: {lacks}. {hint}"
+            )
         if tensor not in flow:
             raise LayerError(
                 f"The layer '{self.layer}' is not on the way from the inputs to the score of "
                 f"this target. {hint}"
-            )
-        if not net.tensor(tensor).is_map:
-            raise LayerError(
-                f"The layer '{self.layer}' has the shape {net.tensor(tensor).shape}: no "
-                f"positions to draw a map on. {hint}"
             )
         return tensor
 
     def check(self, net):
         """See Method; warns of a layer that part of the score goes around."""
         tensor = self.layer_tensor(net)
-        flow = net.flow(self.target.tensors(net))
-        if self.layer is not None and tensor not in flow.trunk:
+        trunk = net.map_flow(self.target.tensors(net)).trunk
+        if self.layer is not None and tensor not in trunk:
             warnings.warn(
                 f"Part of the score does not run through the layer '{self.layer}' (a branch or a "
                 "skip connection goes around it); its map shows only its own share.",
@@ -117,7 +120,7 @@ class CamMethod(Method):
                 )
 
     def _on_grid(self, cam):
-        return tf.reshape(cam[:, self.skip_tokens :], [-1, *self.token_grid])
+        return tf.reshape(cam[:, self.skip_tokens :], [tf.shape(cam)[0], *self.token_grid])
 
     def _input_size(self, request, rank):
         """Spatial sizes of the input that the map is laid over, or None when none matches."""

@@ -77,6 +77,8 @@ class Request:
                 "gradient without it. Explain a layer after it, or use a method that needs no "
                 "gradient."
             )
+        if any(self.net.tensor(t).op == "Exit" for t in way):  # A loop of TF1.
+            raise GradientError(self._no_gradient(way))
         half = any(self.net.tensor(t).dtype == tf.float16 for t in way)
         scale = _FLOAT16_SCALE if half else 1.0
         seed = tf.fill(tf.shape(self.score), tf.constant(scale, self.score.dtype))

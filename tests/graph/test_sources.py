@@ -1,0 +1,420 @@
+"""Every kind of source gives the numbers of an eager GradientTape, and is left as it was."""
+
+import json
+import warnings
+
+import keras
+import networks
+import numpy as np
+import pytest
+import tensorflow as tf
+from networks import FAMILIES, PlainModule, batch, inputs_of, plain, plain_weights
+from reference import assert_same, differentiate, error, keras_answer, keras_run, tfsal_answer
+
+import tfsal
+
+CLASS_INDEX = [0, -1, 1]
+SPEC = tf.TensorSpec([None, 16, 16, 3], tf.float32, name="image")
+FILES = ["functional", "sequential", "nested", "grouped", "vit", "two inputs", "lstm"]
+TF_KERAS = ["tf_keras", "tf_keras sequential", "tf_keras nested", "tf_keras lstm"]
+
+pytestmark = pytest.mark.filterwarnings("ignore:Part of the score")
+
+
+def snapshot(model, inputs):
+    """Weights, configuration and predictions, comparable bit by bit."""
+    feed = inputs[0] if len(inputs) == 1 else inputs
+    outputs = tf.nest.flatten(model(feed, training=False))
+    arrays = [*model.get_weights(), *(y.numpy() for y in outputs)]
+    config = "" if type(model).__name__ == "Subclassed" else json.dumps(model.get_config())
+    return [a.tobytes() for a in arrays], config, sorted(vars(model))
+
+
+def check_keras(model, source, **load):
+    """Compares `tfsal.load(source)` with the Keras model it was made of."""
+    before = snapshot(model, inputs_of(model))
+    net = tfsal.load(source, **load)
+    fixed = next(iter(net.inputs.values())).shape[0]
+    inputs, classes = inputs_of(model, fixed or 3), CLASS_INDEX[:fixed]
+    assert_same(tfsal_answer(net, inputs, classes), keras_answer(model, inputs, classes))
+    assert snapshot(model, inputs_of(model)) == before
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_live_keras_model(built, family):
+    check_keras(built(family), built(family))
+
+
+@pytest.mark.parametrize("family", FILES + TF_KERAS)
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_keras_file(built, family, suffix, tmp_path):
+    path = tmp_path / f"model{suffix}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras: HDF5 is a legacy format.
+        built(family).save(path)
+    check_keras(built(family), path)
+
+
+@pytest.mark.parametrize("family", ["subclassed", "vit, class token", *FILES, *TF_KERAS])
+def test_model_export(built, family, tmp_path):
+    built(family).export(str(tmp_path / "saved"), **({} if "tf_" in family else {"verbose": False}))
+    check_keras(built(family), tmp_path / "saved")
+
+
+@pytest.mark.parametrize("family", ["functional", "subclassed", "nested", "lstm", *TF_KERAS])
+def test_saved_model_save(built, family, tmp_path):
+    tf.saved_model.save(built(family), str(tmp_path / "saved"))
+    check_keras(built(family), tmp_path / "saved", signature="serving_default")
+
+
+def test_tf_keras_save_with_a_signature_name(built, tmp_path):
+    model = built("tf_keras")
+    signature = tf.function(lambda image: {"probabilities": model(image)}, input_signature=[SPEC])
+    model.save(str(tmp_path / "saved"), signatures={"classify": signature})
+    check_keras(model, tmp_path / "saved", signature="classify")
+    check_keras(model, tmp_path / "saved")  # The only signature needs no name.
+
+
+def test_mixed_precision_is_near_float32(built, tmp_path):
+    model, half = built("residual"), networks.mixed()
+    half.set_weights(model.get_weights())
+    inputs = inputs_of(model)
+    reference = keras_answer(model, inputs, CLASS_INDEX)
+    half.export(str(tmp_path / "saved"), verbose=False)
+    for source in (half, tmp_path / "saved"):
+        net = tfsal.load(source)
+        assert net.tensor(net.resolve("features")).dtype == tf.float16
+        assert_same(tfsal_answer(net, inputs, CLASS_INDEX), reference, 1e-2)
+
+
+def test_one_logit_scores_both_classes(built):
+    model = built("one logit")
+    net, x = tfsal.load(model), inputs_of(model)
+    z = keras_answer(model, x, [1, 1, 1]).score
+    explained = tfsal.VanillaGradient().explain(net, x[0], -1)
+    assert error(explained.score, np.abs(z)) < 1e-5
+    assert list(explained.class_index) == list((z > 0).astype(int))
+
+
+def test_dense_output():
+    model = networks.unet()
+    net, (x,) = tfsal.load(model), inputs_of(model)
+    region = np.zeros([3, 16, 16], "float32")
+    region[:, 4:9, 2:12] = 1
+    run = keras_run(model, "features", "predictions")
+
+    def run_region(tensors):
+        features, logits = run(tensors)
+        return features, tf.reduce_sum(logits * region[..., None], [1, 2])
+
+    reference = differentiate(run_region, [x], CLASS_INDEX)
+    target = tfsal.RegionScore()
+    explained = tfsal.VanillaGradient(target=target).explain(net, x, CLASS_INDEX, region=region)
+    assert error(explained.score, reference.score) < 1e-5
+    assert error(explained.attribution, reference.at_inputs[0]) < 1e-5
+    with pytest.warns(UserWarning, match="Part of the score does not run through"):
+        cam = tfsal.GradCAM("features", target=target)(net, x, CLASS_INDEX, region=region)
+    assert error(cam, reference.grad_cam) < 1e-5
+
+
+# ---------------------------------------------------------------- plain TensorFlow
+
+
+def cond(h):
+    return tf.cond(tf.reduce_mean(h) > 0.1, lambda: tf.tanh(h) * 2, lambda: tf.exp(-h))
+
+
+def loop(h):
+    def body(i, state):
+        return i + 1, tf.tanh(state * 1.1 + tf.nn.silu(state) * 0.1)
+
+    return tf.while_loop(lambda i, _: i < 3, body, [0, h])[1]
+
+
+def mapped(h):
+    return tf.map_fn(lambda row: tf.tanh(row) * tf.reduce_max(row), h)
+
+
+def called(h):
+    """Functions in functions, called twice, one of them inside a loop's body."""
+
+    @tf.function
+    def inner(x, n):
+        return tf.while_loop(lambda i, _: i < n, lambda i, s: (i + 1, bend(s)), [0, x])[1]
+
+    @tf.function
+    def bend(x):
+        return tf.tanh(x) + 0.1 * x
+
+    return inner(h, 2) + bend(inner(tf.sqrt(h), 1))
+
+
+MIDDLES = {
+    "straight": lambda h: h,
+    "cond": cond,
+    "while": loop,
+    "map_fn": mapped,
+    "calls": called,
+}
+
+
+def check_plain(load, middle=lambda h: h, tolerance=1e-5, layer="features"):
+    weights, x = plain_weights(), batch(3, 16, 16, 3)
+
+    def run(tensors):
+        values = plain(tensors[0], weights, middle)
+        return values["features"], values["logits"]
+
+    reference = differentiate(run, [x], CLASS_INDEX)
+    net = load()
+    assert_same(tfsal_answer(net, [x], CLASS_INDEX, layer), reference, tolerance)
+    return net
+
+
+@pytest.mark.parametrize("middle", MIDDLES)
+def test_module_live_and_saved(middle, tmp_path):
+    module = PlainModule(MIDDLES[middle])
+    concrete = module.__call__.get_concrete_function()
+    check_plain(lambda: tfsal.load(concrete), module.middle)
+    signatures = {"classify": concrete, "logits": concrete}
+    tf.saved_model.save(module, str(tmp_path), signatures=signatures)
+    check_plain(lambda: tfsal.load(str(tmp_path), signature="classify"), module.middle)
+
+
+MODULE = PlainModule()
+
+
+def probabilities(image):
+    return plain(image, plain_weights())["probabilities"]
+
+
+def from_list(image):
+    return {"p": probabilities(image)}
+
+
+def from_dict(inputs):
+    return probabilities(inputs["image"])
+
+
+@pytest.mark.parametrize(
+    "function, specs",
+    [
+        (probabilities, SPEC),
+        (tf.function(probabilities), SPEC),
+        (from_list, [SPEC]),
+        (from_dict, {"image": SPEC}),
+        (MODULE, SPEC),
+        (MODULE.__call__, None),
+    ],
+    ids=["callable", "tf.function", "list", "dict", "module", "input_signature"],
+)
+def test_callable(function, specs):
+    net = check_plain(lambda: tfsal.load(function, specs=specs))
+    assert list(net.inputs) == ["image"] and len(net.outputs) == 1
+
+
+def test_specs_of_a_keras_model_choose_its_shapes():
+    model = networks.Subclassed()
+    net = tfsal.load(model, specs=SPEC)
+    assert net.inputs["image"].shape.as_list() == [None, 16, 16, 3]
+
+
+# ---------------------------------------------------------------- frozen graphs and TF1
+
+
+def tf1_graph(middle=lambda h: h, use_resource=None, switch=False):
+    """A TF1 graph of the plain network and a session with its variables."""
+    graph = tf.Graph()
+    with graph.as_default():
+        x = tf.compat.v1.placeholder(tf.float32, [None, 16, 16, 3], name="image")
+        weights = plain_weights()
+        if use_resource is not None:
+            weights = {
+                name: tf.compat.v1.get_variable(name, initializer=w, use_resource=use_resource)
+                for name, w in weights.items()
+            }
+        if switch:
+            training = tf.compat.v1.placeholder(tf.bool, [], name="is_training")
+            outer = middle
+            middle = lambda h: outer(tf.compat.v1.cond(training, lambda: h * 0.0, lambda: h))  # noqa: E731
+        values = plain(x, weights, middle)
+        session = tf.compat.v1.Session(graph=graph)
+        session.run(tf.compat.v1.global_variables_initializer())
+    return session, x, values
+
+
+@pytest.fixture
+def v1_control_flow():
+    tf.compat.v1.disable_control_flow_v2()
+    yield
+    tf.compat.v1.enable_control_flow_v2()
+
+
+ENDS = {"inputs": ["image:0"], "outputs": ["probabilities:0"]}
+
+
+@pytest.mark.parametrize("source", ["file", "object", "named"])
+def test_frozen_graph(source, tmp_path):
+    session, _, _ = tf1_graph()
+    graph_def = session.graph.as_graph_def()
+    before = graph_def.SerializeToString(deterministic=True)
+    (tmp_path / "frozen.pb").write_bytes(graph_def.SerializeToString())
+    ends = (
+        ENDS if source != "named" else {"inputs": {"x": "image"}, "outputs": {"p": "probabilities"}}
+    )
+    given = tmp_path / "frozen.pb" if source == "file" else graph_def
+    net = check_plain(lambda: tfsal.load(given, **ends))
+    assert list(net.inputs) == (["x"] if source == "named" else ["image"])
+    assert graph_def.SerializeToString(deterministic=True) == before
+
+
+def test_frozen_keras_model(built):
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    model = built("functional")
+    function = tf.function(model).get_concrete_function(SPEC)
+    graph_def = convert_variables_to_constants_v2(function).graph.as_graph_def()
+    last = [n.name for n in graph_def.node if n.op == "Softmax"][-1]
+    check_keras(model, graph_def, inputs=["image:0"], outputs=[last + ":0"])
+
+
+def test_constants_for_other_placeholders(v1_control_flow):
+    session, _, _ = tf1_graph(switch=True)
+    graph_def = session.graph.as_graph_def()
+    assert {"Switch", "Merge"} <= {n.op for n in graph_def.node}
+    for name in ("is_training:0", "is_training"):
+        check_plain(lambda name=name: tfsal.load(graph_def, **ENDS, constants={name: False}))
+    with pytest.raises(tfsal.TfsalError, match=r"is_training.*constants="):
+        tfsal.load(graph_def, **ENDS)
+
+
+@pytest.mark.parametrize("resource", [True, False], ids=["resource", "reference"])
+@pytest.mark.parametrize("given", ["tensors", "names", "dicts"])
+def test_tf1_session(resource, given):
+    session, x, values = tf1_graph(use_resource=resource)
+    y = values["probabilities"]
+    before = session.graph.as_graph_def().SerializeToString(deterministic=True)
+    ends = {"tensors": ([x], y), "names": ("image:0", ["probabilities:0"])}
+    inputs, outputs = ends.get(given, ({"image": x}, {"p": "probabilities:0"}))
+    check_plain(lambda: tfsal.load((session, inputs, outputs)))
+    assert session.graph.as_graph_def().SerializeToString(deterministic=True) == before
+
+
+@pytest.mark.parametrize("resource", [True, False], ids=["resource", "reference"])
+@pytest.mark.parametrize("middle", ["straight", "cond"])
+def test_tf1_saved_model(resource, middle, v1_control_flow, tmp_path):
+    session, x, values = tf1_graph(MIDDLES[middle], use_resource=resource)
+    with session.graph.as_default():
+        builder = tf.compat.v1.saved_model.builder.SavedModelBuilder(str(tmp_path / "saved"))
+        signature = tf.compat.v1.saved_model.predict_signature_def(
+            {"image": x}, {"probabilities": values["probabilities"]}
+        )
+        builder.add_meta_graph_and_variables(
+            session, ["serve"], {"serving_default": signature, "second": signature}
+        )
+        builder.save()
+    net = check_plain(lambda: tfsal.load(tmp_path / "saved"), MIDDLES[middle])
+    assert "Merge" in {n.op for n in net.graph_def.node} or middle == "straight"
+    check_plain(lambda: tfsal.load(tmp_path / "saved", signature="second"), MIDDLES[middle])
+
+
+@pytest.mark.parametrize("resource", [None, True], ids=["frozen", "variables"])
+def test_tf1_cond(resource, v1_control_flow):
+    session, x, values = tf1_graph(cond, use_resource=resource)
+    check_plain(lambda: tfsal.load((session, x, values["probabilities"])), cond)
+
+
+@pytest.mark.parametrize("resource", [None, True], ids=["frozen", "variables"])
+def test_tf1_while(resource, v1_control_flow):
+    """A loop of TF1 runs; its gradient is lost on the way, so it can be explained after it only."""
+
+    def middle(h):
+        return tf.ensure_shape(loop(h), h.shape)  # An import of a loop forgets its shapes.
+
+    session, x, values = tf1_graph(middle, use_resource=resource)
+    net = tfsal.load((session, x, values["probabilities"]))
+    image, weights = batch(3, 16, 16, 3), plain_weights()
+    after = [n.name for n in net.graph_def.node if n.op == "Tanh"][-1] + ":0"
+
+    def run(tensors):
+        h = tf.tanh(loop(plain(tensors[0], weights)["features"]))
+        return h, tf.reshape(h, [3, -1]) @ weights["dense"]
+
+    reference = differentiate(run, [image], CLASS_INDEX)
+    explained = tfsal.GradCAM(after).explain(net, image, CLASS_INDEX)
+    assert error(explained.attribution, reference.grad_cam) < 1e-5
+    assert error(explained.score, reference.score) < 1e-5
+
+
+@pytest.mark.parametrize("method", [tfsal.VanillaGradient(), tfsal.GradCAM("features")])
+def test_tf1_while_has_no_gradient(method, v1_control_flow):
+    session, x, values = tf1_graph(loop)
+    net = tfsal.load((session, x, values["probabilities"]))
+    with pytest.raises(tfsal.errors.GradientError, match=r"\(Exit\)"):
+        method(net, batch(1, 16, 16, 3))
+
+
+# ---------------------------------------------------------------- preprocessing, tables
+
+
+def test_normalization_layer():
+    image = keras.layers.Input([16, 16, 3], name="image")
+    scale = keras.layers.Normalization(name="scale")
+    scale.adapt(batch(8, 16, 16, 3) * 3 + 1)
+    h = keras.layers.Conv2D(6, 3, activation="softplus", name="features")(scale(image))
+    h = keras.layers.Dense(5, name="predictions")(keras.layers.Flatten()(keras.ops.tanh(h)))
+    model = keras.Model(image, h)
+    check_keras(model, model)
+
+
+def with_words():
+    """An image and a word, which a table turns into an index."""
+    image = keras.layers.Input([16, 16, 3], name="image")
+    word = keras.layers.Input([1], dtype="string", name="word")
+    index = keras.layers.StringLookup(vocabulary=["day", "night"], name="lookup")(word)
+    context = keras.layers.Flatten()(keras.layers.Embedding(3, 4, name="embedding")(index))
+    h = keras.layers.Conv2D(6, 3, activation="softplus", name="features")(image)
+    h = keras.layers.Concatenate()([keras.layers.Flatten()(keras.ops.tanh(h)), context])
+    h = keras.layers.Dense(5, activation="softmax", name="predictions")(h)
+    return networks.perturb(keras.Model([image, word], h))
+
+
+@pytest.mark.parametrize("source", ["live", "exported"])
+def test_string_lookup(source, tmp_path):
+    model, x = with_words(), batch(3, 16, 16, 3)
+    words = tf.constant([["night"], ["dusk"], ["day"]])
+    index = model.get_layer("lookup")(words)
+    head = model.get_layer("predictions")
+
+    def run(tensors):
+        features = model.get_layer("features")(tensors[0])
+        context = model.get_layer("embedding")(index)
+        h = tf.concat([tf.reshape(tf.tanh(features), [3, -1]), context[:, 0]], 1)
+        return features, h @ head.kernel.value + head.bias.value
+
+    reference = differentiate(run, [x], CLASS_INDEX)
+    if source == "exported":
+        model.export(str(tmp_path / "saved"), verbose=False)
+    net = tfsal.load(model if source == "live" else tmp_path / "saved")
+    image, word = sorted(net.inputs, key=lambda k: net.inputs[k].dtype == tf.string)
+    feeds = {image: x, word: words}
+    explained = tfsal.VanillaGradient().explain(net, feeds, CLASS_INDEX)
+    assert error(explained.attribution, reference.at_inputs[0]) < 1e-5
+    assert error(explained.score, reference.score) < 1e-5
+    cam = tfsal.GradCAM("features")(net, feeds, CLASS_INDEX)
+    assert error(cam, reference.grad_cam) < 1e-5
+
+
+def test_saved_model_with_a_hash_table(tmp_path):
+    class WithTable(PlainModule):
+        def __init__(self):
+            super().__init__()
+            pairs = tf.lookup.KeyValueTensorInitializer([0, 1], [2.0, 3.0])
+            self.table = tf.lookup.StaticHashTable(pairs, -1.0)
+            self.middle = lambda h: h * self.table.lookup(tf.constant(1))
+
+    module = WithTable()
+    concrete = module.__call__.get_concrete_function()
+    tf.saved_model.save(module, str(tmp_path), signatures=concrete)
+    for source in (concrete, tmp_path):
+        check_plain(lambda source=source: tfsal.load(source), lambda h: h * 3.0)
