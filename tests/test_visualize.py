@@ -32,7 +32,7 @@ def linear_twin(values, size):
     grids = [np.arange(s) for s in spatial]
     wanted = [
         np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
-        for old, new in zip(spatial, size)
+        for old, new in zip(spatial, size, strict=True)
     ]
     points = np.stack(np.meshgrid(*wanted, indexing="ij"), -1)
     # interpn wants two points on an axis: a single one is repeated.
@@ -187,7 +187,9 @@ def test_a_nan_row_stays_nan_and_its_neighbours_are_untouched(function):
     values = maps(3, 6, 6, 2)
     poisoned = values.copy()
     poisoned[1] = NAN
-    for clean, found in zip(run_everywhere(function, values), run_everywhere(function, poisoned)):
+    for clean, found in zip(
+        run_everywhere(function, values), run_everywhere(function, poisoned), strict=True
+    ):
         assert np.isnan(found[1]).all()
         np.testing.assert_array_equal(found[[0, 2]], clean[[0, 2]])
 

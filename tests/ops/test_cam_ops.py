@@ -34,7 +34,11 @@ def layer_cam(a, g):
     return np.einsum("n...k,n...k->n...", a, np.where(g > 0, g, 0))
 
 
-TWINS = [(cam_ops.grad_cam, grad_cam), (cam_ops.hires_cam, hires_cam), (cam_ops.layer_cam, layer_cam)]
+TWINS = [
+    (cam_ops.grad_cam, grad_cam),
+    (cam_ops.hires_cam, hires_cam),
+    (cam_ops.layer_cam, layer_cam),
+]
 each_op = pytest.mark.parametrize(("op", "twin"), TWINS, ids=[twin.__name__ for _, twin in TWINS])
 
 shapes = st.tuples(

@@ -97,13 +97,14 @@ class Request:
     def _no_gradient(self, way):
         stops = [t for t in way if not has_gradient(self.net.tensor(t).op)]
         integers = [t for t in way[1:] if not self.net.tensor(t).dtype.is_floating]
-        for tensor in [*stops, *integers]:
-            return (
-                f"The score has no gradient there: the op '{op_name(tensor)}' "
-                f"({self.net.tensor(tensor).op}) on the way to it is not differentiable. Explain "
-                "a layer after it, or use a method that needs no gradient."
-            )
-        return "The score does not depend on this tensor, so it has no gradient there."
+        if not stops and not integers:
+            return "The score does not depend on this tensor, so it has no gradient there."
+        last = (stops or integers)[-1]
+        return (
+            f"The score has no gradient there: the op '{op_name(last)}' "
+            f"({self.net.tensor(last).op}) on the way to it is not differentiable. Explain a layer "
+            "after it, or use a method that needs no gradient."
+        )
 
 
 def _full(tensor):

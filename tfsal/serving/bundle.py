@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import secrets
 import shutil
 import warnings
 
@@ -10,6 +11,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from tfsal.errors import ExportError, MethodError
+from tfsal.graph.model_graph import ModelGraph
 from tfsal.methods.base import Method
 from tfsal.quiet import quiet_logger
 from tfsal.serving import audit, guard
@@ -56,6 +58,8 @@ def export(
         bundle would not run where it should. Nothing is left behind.
       LayerError, TargetError, GradientError: a method does not fit the model.
     """
+    if not isinstance(net, ModelGraph):
+        raise ExportError(f"Load the model first: tfsal.load(model); got a {type(net).__name__}.")
     path = pathlib.Path(path)
     methods = _by_name(methods)
     own = _own_signatures(net, rewrite_default)
@@ -79,7 +83,7 @@ def export(
         meta_graph = audit.read_meta_graph(temporary)
         needs = audit.signature_needs(meta_graph)
         audit.refuse_additions({n: needs[n] for n in signatures}, _op_types(net))
-        runnable = [n for n in meta_graph.signature_def if n in signatures or n == _DEFAULT]
+        runnable = [*signatures, *_answers(meta_graph, _DEFAULT, feeds)]
         if not any(v.dtype == object for v in feeds.values()) or example is not None:
             guard.run_signatures(temporary, runnable, feeds)
         else:
@@ -98,7 +102,12 @@ def export(
 
 def _by_name(methods):
     if not isinstance(methods, dict):
-        methods = {m.name: m for m in ([methods] if isinstance(methods, Method) else methods)}
+        given = [methods] if isinstance(methods, Method) else list(methods)
+        methods = {getattr(m, "name", str(m)): m for m in given}
+        if len(methods) < len(given):
+            raise MethodError(
+                "Two methods of one kind need a name each: {'early': tfsal.GradCAM('conv1'), ...}."
+            )
     for name, method in methods.items():
         if not isinstance(method, Method):
             raise MethodError(
@@ -116,6 +125,17 @@ def _own_signatures(net, rewrite_default):
     if rewrite_default:
         own[_DEFAULT] = net.as_function()
     return own
+
+
+def _answers(meta_graph, name, feeds):
+    """[name] where that signature can be run with these feeds, else [].
+
+    The explained signature of a SavedModel need not be its default, which may take other inputs.
+    """
+    signature = meta_graph.signature_def.get(name)
+    if signature is None or set(signature.inputs) - set(signature.defaults) - set(feeds):
+        return []
+    return [name]
 
 
 def _op_types(net):
@@ -170,15 +190,21 @@ def _check_target(path, overwrite):
 @contextlib.contextmanager
 def _atomic_directory(path, overwrite):
     """Yields a directory beside `path` that takes its place when all went well."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Unique, so that what a killed export left behind is in nobody's way.
+    mark = f"{os.getpid()}.{secrets.token_hex(4)}"
+    temporary = path.with_name(f".{path.name}.{mark}.tmp")
     try:
         temporary.mkdir()
         yield temporary
         if path.exists():
-            replaced = path.with_name(f".{path.name}.{os.getpid()}.old")
+            replaced = path.with_name(f".{path.name}.{mark}.old")
             path.rename(replaced)
-            temporary.rename(path)
-            shutil.rmtree(replaced)
+            try:
+                temporary.rename(path)
+            except OSError:
+                replaced.rename(path)
+                raise
+            shutil.rmtree(replaced, ignore_errors=True)
         else:
             temporary.rename(path)
     except OSError as error:

@@ -8,6 +8,7 @@ import pathlib
 import tensorflow as tf
 
 from tfsal.errors import ExportError
+from tfsal.methods.base import Method
 from tfsal.version import __version__
 
 FILE = pathlib.Path("assets.extra") / "tfsal.json"
@@ -50,7 +51,7 @@ def write_contract(path, net, signatures, meta_graph, needs, preprocess, variant
     }
     file = path / FILE
     file.parent.mkdir(exist_ok=True)
-    file.write_text(json.dumps(contract, indent=2) + "\n")
+    file.write_text(json.dumps(contract, indent=2, default=str) + "\n")
 
 
 def read_contract(path):
@@ -63,9 +64,12 @@ def read_contract(path):
     if not file.exists():
         raise ExportError(f"'{path}' has no {FILE}: it was not written by tfsal.export.")
     try:
-        return json.loads(file.read_text())
+        contract = json.loads(file.read_text())
     except ValueError as error:
         raise ExportError(f"'{file}' is damaged: {error}") from error
+    if not isinstance(contract, dict) or not {"files", "signatures"} <= contract.keys():
+        raise ExportError(f"'{file}' is damaged: it lists no files and signatures.")
+    return contract
 
 
 def file_hashes(path):
@@ -84,11 +88,12 @@ def _sha256(file):
 
 
 def hyperparameters(method):
-    """{field: value} of a method as JSON values, without its target."""
+    """{field: value} of a method as JSON values, without its target; methods may hold methods."""
+    values = {f.name: getattr(method, f.name) for f in dataclasses.fields(method)}
     return {
-        field.name: getattr(method, field.name)
-        for field in dataclasses.fields(method)
-        if field.name != "target"
+        name: {"method": v.name, **hyperparameters(v)} if isinstance(v, Method) else v
+        for name, v in values.items()
+        if name != "target"
     }
 
 

@@ -33,11 +33,11 @@ def explanation_signature(net, method):
     evaluation of the model.
     """
     added = argument_specs(method, net)
-    taken_inputs, taken_outputs = set(net.inputs), set(net.outputs)
+    taken = {*net.inputs, *net.outputs}
     specs = [info.spec for info in net.inputs.values()]
     renamed = {}
     for spec in added:
-        name = _free(spec.name, taken_inputs, renamed)
+        name = _free(spec.name, taken, renamed)
         specs.append(tf.TensorSpec(spec.shape, spec.dtype, name))
 
     def answer(*arguments):
@@ -50,7 +50,7 @@ def explanation_signature(net, method):
                 flat.update({f"{name}/{key}": v for key, v in value.items()})
             else:
                 flat[name] = value
-        return {**{_free(k, taken_outputs, renamed): v for k, v in flat.items()}, **outputs}
+        return {**{_free(k, taken, renamed): v for k, v in flat.items()}, **outputs}
 
     answer.__signature__ = _python_signature(len(net.inputs), added)
     method.check(net)
@@ -60,10 +60,12 @@ def explanation_signature(net, method):
 
 
 def _free(name, taken, renamed):
-    if name not in taken:
-        return name
-    renamed[name] = _PREFIX + name
-    return _PREFIX + name
+    free = name
+    while free in taken:
+        free = _PREFIX + free
+    if free != name:
+        renamed[name] = free
+    return free
 
 
 def _python_signature(count, added):
