@@ -44,6 +44,16 @@ def test_a_single_logit_stands_for_two_classes(squash, rank):
         VanillaGradient()(net, x, 2)
 
 
+def test_a_slice_after_the_sigmoid_hides_no_logit():
+    weights = oracles.draw(6, 1)
+    net = oracles.load(lambda x: tf.sigmoid(x @ weights)[:, 0], 6)
+    x = oracles.draw(5, 6, seed=4)
+    z = (x @ weights)[:, 0]
+    np.testing.assert_allclose(VanillaGradient().explain(net, x, 0).score, -z, rtol=1e-6)
+    part = oracles.load(lambda x: tf.sigmoid(x @ oracles.draw(6, 3))[:, 1], 6)
+    assert part.logits == part.output().tensor  # one of three is no logit of this output
+
+
 def test_a_single_probability_and_its_complement():
     net, weights = linear(1, tf.sigmoid)
     x = oracles.draw(5, 6, seed=4)

@@ -450,3 +450,14 @@ def test_no_warning_without_a_reason(built, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         tfsal.export(tfsal.load(built("functional")), tmp_path / "1", METHODS)
+
+
+def test_warmup_that_the_model_could_not_answer_is_refused(tmp_path):
+    spec = tf.TensorSpec([2, 6, 6, 1], name="image")
+    net = tfsal.load(lambda image: tf.reduce_sum(image, [1, 2]), specs=spec)
+    method = tfsal.VanillaGradient()
+    with pytest.raises(ExportError, match="batches of 2 only"):
+        tfsal.export(net, tmp_path / "1", method, warmup_batch_sizes=(2, 3))
+    with pytest.raises(ExportError, match="0 does not fit"):
+        tfsal.export(net, tmp_path / "1", method, warmup_batch_sizes=(0,))
+    assert not list(tmp_path.iterdir())

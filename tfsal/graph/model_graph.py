@@ -270,10 +270,13 @@ class ModelGraph:
         tensor = self.output(output).tensor
         current = tensor
         while True:
-            op, inputs = self._tensors[current].op, self._producers[current]
-            if op in _SQUASHING:
+            info, inputs = self._tensors[current], self._producers[current]
+            if info.op in _SQUASHING:
                 return inputs[0]
-            if op not in _TRANSPARENT or not inputs or not self._tensors[current].dtype.is_floating:
+            if not inputs or not info.dtype.is_floating:
+                return tensor
+            only_reshapes = info.op == "StridedSlice" and _same_size(info, self._tensors[inputs[0]])
+            if info.op not in _TRANSPARENT and not only_reshapes:
                 return tensor
             current = inputs[0]
 
@@ -339,6 +342,12 @@ class Evaluation:
             inputs = [functions.canonical(i) for i in node.input if i[0] != "^"]
             for i, value in enumerate(op.outputs):
                 yield f"{node.name}:{i}", op.type, value, producers(op.type, i, inputs)
+
+
+def _same_size(a, b):
+    """True when both have as many values for each example, as x[:, 0] of [N, 1] has."""
+    sizes = [i.shape[1:].num_elements() if i.shape.rank else None for i in (a, b)]
+    return sizes[0] is not None and sizes[0] == sizes[1]
 
 
 def _with_batch(spec, size):

@@ -67,7 +67,7 @@ def export(
     if taken:
         raise ExportError(f"The model already has a signature '{taken[0]}'; choose another name.")
     if warmup_batch_sizes:
-        serving_protos()
+        _check_warmup(net, warmup_batch_sizes)
     _check_target(path, overwrite)
     feeds = guard.example_feeds(net, example)
     signatures = {name: explanation_signature(net, m) for name, m in methods.items()}
@@ -141,6 +141,15 @@ def _answers(meta_graph, name, feeds):
 def _op_types(net):
     nodes = [net.graph_def.node, *(f.node_def for f in net.graph_def.library.function)]
     return {n.op for group in nodes for n in group}
+
+
+def _check_warmup(net, batch_sizes):
+    serving_protos()
+    fixed = {i.shape[0] for i in net.inputs.values() if i.shape.rank} - {None}
+    wrong = [size for size in batch_sizes if size < 1 or fixed - {size}]
+    if wrong:
+        takes = f"takes batches of {fixed.pop()} only" if fixed else "takes batches of 1 or more"
+        raise ExportError(f"warmup_batch_sizes: {wrong[0]} does not fit; this model {takes}.")
 
 
 def _save(net, path, signatures):
