@@ -199,5 +199,5 @@ def test_an_op_without_a_gradient_is_named():
 
     net = tfsal.load(model, specs=tf.TensorSpec([None, 16, 16, 3]))
     assert GradCAM()(net, IMAGES, 0).shape == (2, 8, 8)
-    with pytest.raises(GradientError, match=r"ResizeArea.*not differentiable"):
+    with pytest.raises(GradientError, match=r"\(Round\).*not differentiable"):
         VanillaGradient()(net, IMAGES, 0)
