@@ -68,6 +68,9 @@ def grayscale(attribution, percentile=99):
     maps = tf.reduce_sum(tf.abs(tf.cast(attribution, tf.float32)), axis=-1)
     lowest = tf.reduce_min(maps, axis=_spatial_axes(maps), keepdims=True)
     highest = _percentile(maps, percentile)
+    # Where nearly all values are the lowest, the percentile is too, and only the rest counts.
+    most = tf.reduce_max(maps, axis=_spatial_axes(maps), keepdims=True)
+    highest = tf.where(highest > lowest, highest, most)
     return tf.clip_by_value(tf.math.divide_no_nan(maps - lowest, highest - lowest), 0.0, 1.0)
 
 
@@ -87,6 +90,8 @@ def diverging(attribution, percentile=99):
     """
     maps = tf.reduce_sum(tf.cast(attribution, tf.float32), axis=-1)
     span = _percentile(tf.abs(maps), percentile)
+    most = tf.reduce_max(tf.abs(maps), axis=_spatial_axes(maps), keepdims=True)
+    span = tf.where(span > 0, span, most)
     return tf.clip_by_value(tf.math.divide_no_nan(maps, span), -1.0, 1.0)
 
 

@@ -92,7 +92,7 @@ def test_tokens_to_skip(built, vit):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"token_grid": (4,)}, "token_grid is"),
+        ({"token_grid": (4,)}, "token_grid="),
         ({"token_grid": (0, 16)}, "token_grid is"),
         ({"token_grid": (4, 4), "skip_tokens": -1}, "0 or more"),
         ({"skip_tokens": 2}, "give token_grid="),

@@ -42,9 +42,9 @@ def two(built):
         (NAN, "'image' holds a NaN, first in row 1"),
         (NAN.astype("float16"), "first in row 1"),
         (tf.constant(NAN, tf.bfloat16), "first in row 1"),
-        ({"picture": IMAGES}, "are image; image is missing; it has no picture"),
-        ({"image": IMAGES, "more": IMAGES}, "it has no more"),
-        ({}, "image is missing"),
+        ({"picture": IMAGES}, "No input 'picture'; this model's inputs: image"),
+        ({"image": IMAGES, "more": IMAGES}, "No input 'more'"),
+        ({}, "'image' is missing"),
     ],
 )
 def test_an_input_that_does_not_fit(net, x, message):

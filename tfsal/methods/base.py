@@ -5,6 +5,7 @@ To add one, write a frozen dataclass with a name and a function `attribute`; see
 
 import abc
 import dataclasses
+import typing
 from typing import ClassVar
 
 from tfsal.errors import MethodError
@@ -46,6 +47,24 @@ class Method(abc.ABC):
     name: ClassVar[str]
     cost: ClassVar[str]  # Evaluations of the model, in words.
     units: ClassVar[str]  # What a value of the attribution means.
+
+    def __post_init__(self):
+        """Makes tuples of lists, which have no hash, and checks the types.
+
+        Raises:
+          MethodError: a hyperparameter is of another type than its field.
+        """
+        hints = typing.get_type_hints(type(self))
+        for field in dataclasses.fields(self):
+            value, hint = getattr(self, field.name), hints[field.name]
+            if isinstance(value, list):
+                value = tuple(value)
+                object.__setattr__(self, field.name, value)
+            if not _fits(value, hint):
+                kind = getattr(hint, "__name__", None) if not typing.get_args(hint) else hint
+                raise MethodError(
+                    f"{type(self).__name__}: {field.name}={value!r} is not of type {kind}."
+                )
 
     def __init_subclass__(cls, name=None, **kwargs):
         """Registers the method under `name`; without one, the class is a base of methods."""
@@ -109,3 +128,21 @@ class Method(abc.ABC):
         """
         results = call.run(self, net, x, class_index, region, jit_compile, full=True)
         return call.Explanation(**results)
+
+
+def _fits(value, hint):
+    """True when a value is of the type that a dataclass field states."""
+    kinds = typing.get_args(hint)
+    if typing.get_origin(hint) is typing.Literal:
+        return value in kinds
+    if typing.get_origin(hint) is tuple:
+        if not isinstance(value, tuple):
+            return False
+        elements = kinds[:1] * len(value) if kinds[-1] is ... else kinds
+        return len(value) == len(elements) and all(map(_fits, value, elements))
+    if kinds:
+        return any(_fits(value, kind) for kind in kinds)
+    if hint in (int, float):
+        accepted = (int, float) if hint is float else int
+        return isinstance(value, accepted) and not isinstance(value, bool)
+    return hint is typing.Any or isinstance(value, hint)

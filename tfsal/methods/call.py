@@ -38,13 +38,6 @@ def run(method, net, x, class_index, region, jit_compile, full):
         raise InputError(f"Load the model first: tfsal.load(model); got a {type(net).__name__}.")
     feeds = check_feeds(net, x)
     count = _batch_size(net, feeds)
-    if count == 0:
-        # TensorFlow's fused convolutions fail on an empty batch: answer for one row, drop it.
-        one = {
-            k: tf.zeros([1, *v.shape[1:]], v.dtype) if v.shape.rank else v for k, v in feeds.items()
-        }
-        results = run(method, net, one, None, None, jit_compile, full)
-        return tf.nest.map_structure(lambda v: v[:0], results)
     class_index = _check_class_index(class_index, count, method.target.class_count(net))
     if jit_compile is None:
         jit_compile = any(tf.config.list_physical_devices(kind) for kind in ("GPU", "TPU"))
@@ -60,9 +53,10 @@ def run(method, net, x, class_index, region, jit_compile, full):
     resolved = results["class_index"]
     if tf.executing_eagerly() and bool(tf.reduce_any(resolved == -2)):
         row = int(tf.argmax(resolved == -2))
+        index = int(class_index[min(row, len(class_index) - 1)])
         raise InputError(
-            f"class_index[{row}] = {int(np.ravel(class_index)[min(row, len(class_index) - 1)])} "
-            "is no class of this model."
+            f"Row {row} has no answer: class_index {index} is no class of this model, or its "
+            "score is NaN (infinite inputs?)."
         )
     return results
 
@@ -121,12 +115,8 @@ def check_feeds(net, x):
     unknown = [name for name in x if name not in net.inputs]
     missing = [name for name in net.inputs if name not in x]
     if unknown or missing:
-        raise InputError(
-            f"The inputs of this model are {', '.join(net.inputs)}"
-            + (f"; {', '.join(missing)} is missing" if missing else "")
-            + (f"; it has no {', '.join(map(str, unknown))}" if unknown else "")
-            + "."
-        )
+        wrong = f"No input '{unknown[0]}'" if unknown else f"'{missing[0]}' is missing"
+        raise InputError(f"{wrong}; this model's inputs: {', '.join(net.inputs)}.")
     return {name: _check_value(info, x[name]) for name, info in net.inputs.items()}
 
 
@@ -156,7 +146,20 @@ def _check_value(info, value):
             f"takes {expected}.{cure}"
         )
     _refuse_nan(f"Input '{info.name}'", value)
+    if dtype != info.dtype and tf.executing_eagerly() and not dtype.is_bool:
+        _refuse_overflow(info, np.asarray(value))
     return tf.cast(value, info.dtype)
+
+
+def _refuse_overflow(info, value):
+    """Raises when a value does not fit the narrower dtype of the model."""
+    value = value[np.isfinite(value)] if value.dtype.kind == "f" else value
+    low, high = info.dtype.min, info.dtype.max
+    if value.size and (value.min() < low or value.max() > high):
+        raise InputError(
+            f"Input '{info.name}' goes from {value.min()} to {value.max()}, beyond the "
+            f"{info.dtype.name} that the model takes."
+        )
 
 
 def _refuse_nan(what, value):
@@ -169,7 +172,8 @@ def _refuse_nan(what, value):
 
 
 def _batch_size(net, feeds):
-    sizes = {name: v.shape[0] for name, v in feeds.items() if v.shape.rank}
+    batched = {name: v for name, v in feeds.items() if net.inputs[name].batched}
+    sizes = {name: v.shape[0] for name, v in batched.items() if v.shape.rank}
     known = {size for size in sizes.values() if size is not None}
     if len(known) > 1:
         listed = ", ".join(f"{name} {size}" for name, size in sizes.items())
@@ -181,8 +185,12 @@ def _check_class_index(class_index, count, classes):
     if tf.is_tensor(class_index) and not tf.executing_eagerly():
         return tf.reshape(tf.cast(class_index, tf.int32), [-1])
     index = np.asarray(-1 if class_index is None else class_index)
+    index = index.astype(np.int32) if index.shape == (0,) else index
     if index.dtype.kind not in "iu" or index.ndim > 1:
-        raise InputError("class_index is one int for all examples or a list of [N] ints.")
+        raise InputError(
+            "class_index is one int for all examples or a list of [N] ints, not "
+            f"{index.dtype} {list(index.shape)}."
+        )
     index = index.reshape(-1)
     if count is not None and len(index) not in (1, count):
         raise InputError(f"class_index has {len(index)} entries for {count} examples.")

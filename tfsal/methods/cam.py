@@ -40,12 +40,11 @@ class CamMethod(Method):
         """Checks the hyperparameters.
 
         Raises:
-          MethodError: token_grid or skip_tokens is out of range.
+          MethodError: one has the wrong type, or token_grid or skip_tokens is out of range.
         """
-        if self.token_grid is not None:
-            object.__setattr__(self, "token_grid", tuple(self.token_grid))
-            if len(self.token_grid) != 2 or min(self.token_grid) < 1:
-                raise MethodError(f"token_grid is (height, width), not {self.token_grid}.")
+        super().__post_init__()
+        if self.token_grid is not None and min(self.token_grid) < 1:
+            raise MethodError(f"token_grid is (height, width), not {self.token_grid}.")
         if self.skip_tokens < 0:
             raise MethodError(f"skip_tokens is 0 or more, not {self.skip_tokens}.")
         if self.token_grid is None and self.skip_tokens != 1:
@@ -84,7 +83,11 @@ class CamMethod(Method):
         hint = f"Layers with positions: ..., {', '.join(maps[-5:]) or 'none'}."
         if not net.tensor(tensor).is_map:
             info = net.tensor(tensor)
-            lacks = "no positions to draw a map on" if info.batched else "not one map per example"
+            lacks = "no positions to draw a map on"
+            if getattr(info, "channels_first", False):
+                lacks = "its channels come first, which maps are not made for"
+            elif not info.batched:
+                lacks = "not one map per example"
             raise LayerError(
                 f"The layer '{self.layer}' has the shape {info.shape}: {lacks}. {hint}"
             )
@@ -126,9 +129,12 @@ class CamMethod(Method):
         """Spatial sizes of the input that the map is laid over, or None when none matches."""
         net, tensor = request.net, self.layer_tensor(request.net)
         reaching = net.flow([tensor]).reaching(tensor)
-        for name, info in net.inputs.items():
-            if info.tensor in reaching and info.shape.rank in (rank + 1, rank + 2):
-                return tf.shape(request.feeds[name])[1 : rank + 1]
+        inputs = {k: i for k, i in net.inputs.items() if i.tensor in reaching and i.batched}
+        for channels in (1, 0):  # Inputs without channels only where there is no other.
+            for name, info in inputs.items():
+                if info.shape.rank == 1 + rank + channels:
+                    first = 2 if channels and getattr(info, "channels_first", False) else 1
+                    return tf.shape(request.feeds[name])[first : first + rank]
         return None
 
 

@@ -22,22 +22,56 @@ def explain(method, net, feeds, class_index, region=None):
       {"attribution", "heatmap", "score", "class_index", "outputs"} of tensors; attribution and
       heatmap are dicts when several inputs are explained, outputs always is one.
     """
-    request = Request(net, method.target, feeds, class_index, region)
+    count = _batch_size(net, feeds)
+    feeds = {k: _one_row_at_least(v) if net.inputs[k].batched else v for k, v in feeds.items()}
+    region = None if region is None else _one_row_at_least(region)
+    request = Request(net, method.target, feeds, _one_row_at_least(class_index), region)
     attribution = method.attribute(request)
     heatmap = method.heatmap(request, attribution)
-    good = request.classes != -2
-    for value in feeds.values():
-        if value.dtype.is_floating and value.shape.rank:
-            good &= ~tf.reduce_any(tf.math.is_nan(value), axis=list(range(1, value.shape.rank)))
+    good = _good_rows(request)
 
-    def keep_good(value):
+    def keep(value):
+        """NaN where a row is bad, and only the rows that were asked for."""
         rows = tf.reshape(good, tf.concat([[-1], tf.ones([tf.rank(value) - 1], tf.int32)], 0))
-        return tf.where(rows, value, tf.constant(float("nan"), value.dtype))
+        return tf.where(rows, value, tf.constant(float("nan"), value.dtype))[:count]
 
     return {
-        "attribution": tf.nest.map_structure(keep_good, attribution),
-        "heatmap": tf.nest.map_structure(keep_good, heatmap),
-        "score": keep_good(request.score),
-        "class_index": tf.where(good, request.classes, -2),
-        "outputs": request.outputs(),
+        "attribution": tf.nest.map_structure(keep, attribution),
+        "heatmap": tf.nest.map_structure(keep, heatmap),
+        "score": keep(request.score),
+        "class_index": tf.where(good, request.classes, -2)[:count],
+        "outputs": {
+            name: value[:count] if info.batched and value.shape.rank else value
+            for (name, value), info in zip(
+                request.outputs().items(), net.outputs.values(), strict=True
+            )
+        },
     }
+
+
+def _good_rows(request):
+    """[N] bool: a class in range, a score that is a number, and no NaN in the inputs."""
+    good = (request.classes != -2) & ~tf.math.is_nan(request.score)
+    for name, value in request.feeds.items():
+        if value.dtype.is_floating:
+            own_rows = request.net.inputs[name].batched and value.shape.rank
+            axes = list(range(1 if own_rows else 0, value.shape.rank))
+            good &= ~tf.reduce_any(tf.math.is_nan(value), axis=axes)
+    return good
+
+
+def _batch_size(net, feeds):
+    """Number of rows asked for, or None where the model fixes it."""
+    for name, value in feeds.items():
+        if net.inputs[name].batched and value.shape.rank and value.shape[0] is None:
+            return tf.shape(value)[0]
+    return None
+
+
+def _one_row_at_least(value):
+    """Adds a row of zeros to an empty batch; TensorFlow's fused convolutions fail on one."""
+    if not value.shape.rank or value.shape[0] is not None:
+        return value
+    shape = tf.shape(value)
+    missing = tf.cast(shape[:1] == 0, tf.int32)
+    return tf.concat([value, tf.zeros(tf.concat([missing, shape[1:]], 0), value.dtype)], 0)

@@ -24,10 +24,10 @@ class InputGradientMethod(Method):
     cost: ClassVar[str] = "1 forward, 1 backward"
 
     def __post_init__(self):
-        """Makes the names hashable."""
-        if self.inputs is not None:
-            names = (self.inputs,) if isinstance(self.inputs, str) else tuple(self.inputs)
-            object.__setattr__(self, "inputs", names)
+        """Takes one name for a tuple of one."""
+        if isinstance(self.inputs, str):
+            object.__setattr__(self, "inputs", (self.inputs,))
+        super().__post_init__()
 
     def explained(self, net):
         """Returns the names of the inputs to explain.
@@ -40,7 +40,10 @@ class InputGradientMethod(Method):
         usable = [
             name
             for name, info in net.inputs.items()
-            if info.dtype.is_floating and info.tensor in reached and info.shape.rank
+            if info.dtype.is_floating
+            and info.tensor in reached
+            and info.shape.rank
+            and info.batched
         ]
         for name in self.inputs or ():
             if name not in net.inputs:
@@ -71,14 +74,18 @@ class InputGradientMethod(Method):
 
     def heatmap(self, request, attribution):
         """See Method. The absolute sum over channels, clipped at the 99th percentile."""
-        return tf.nest.map_structure(_heatmap, attribution)
+        names = self.explained(request.net)
+        maps = attribution if isinstance(attribution, dict) else {names[0]: attribution}
+        return _single({k: _heatmap(v, request.net.inputs[k]) for k, v in maps.items()})
 
 
-def _heatmap(attribution):
-    # A vector has no channels: its entries are the positions.
-    return visualize.grayscale(
-        attribution if attribution.shape.rank > 2 else attribution[..., None]
-    )
+def _heatmap(attribution, info):
+    rank = attribution.shape.rank
+    if rank == 2:  # A vector has no channels: its entries are the positions.
+        attribution = attribution[..., tf.newaxis]
+    elif getattr(info, "channels_first", False):
+        attribution = tf.transpose(attribution, [0, *range(2, rank), 1])
+    return visualize.grayscale(attribution)
 
 
 def _single(maps):

@@ -7,9 +7,12 @@ import tensorflow as tf
 from tfsal.errors import GradientError
 from tfsal.graph.functions import op_name
 from tfsal.graph.normalize import has_gradient
+from tfsal.ops.precision import at_least_float32
 
-# Gradients in float16 underflow below 6e-8. A power of two changes no digit of the result.
-_FLOAT16_SCALE = 2.0**12
+# Gradients in float16 underflow below 6e-8 and overflow above 65504, so they are scaled up, and
+# where that was too much, down. A power of two changes no digit of the result.
+_SCALE_UP = 2.0**12
+_SCALE_DOWN = 2.0**-6
 
 
 class Request:
@@ -79,8 +82,16 @@ class Request:
             )
         if any(self.net.tensor(t).op == "Exit" for t in way):  # A loop of TF1.
             raise GradientError(self._no_gradient(way))
-        half = any(self.net.tensor(t).dtype == tf.float16 for t in way)
-        scale = _FLOAT16_SCALE if half else 1.0
+        if not any(self.net.tensor(t).dtype == tf.float16 for t in way):
+            return self._differentiate(tensors, way, 1.0)
+        found = self._differentiate(tensors, way, _SCALE_UP)
+        return tf.cond(
+            self._overflowed(found),
+            lambda: self.at(self.feeds)._differentiate(tensors, way, _SCALE_DOWN),
+            lambda: found,
+        )
+
+    def _differentiate(self, tensors, way, scale):
         seed = tf.fill(tf.shape(self.score), tf.constant(scale, self.score.dtype))
         try:
             found = tf.gradients(self.score, [self.evaluation[t] for t in tensors], grad_ys=seed)
@@ -88,8 +99,16 @@ class Request:
             raise GradientError(self._no_gradient(way)) from error
         if any(g is None for g in found):
             raise GradientError(self._no_gradient(way))
-        found = [_full(tf.convert_to_tensor(g)) for g in found]
-        return [g / scale for g in found] if half else found
+        found = [at_least_float32(tf.convert_to_tensor(g)) for g in found]
+        return found if scale == 1 else [g / scale for g in found]
+
+    def _overflowed(self, gradients):
+        """True when a row with a finite score has a gradient that is not."""
+        finite = [
+            tf.reduce_all(tf.math.is_finite(g), axis=list(range(1, g.shape.rank)))
+            for g in gradients
+        ]
+        return tf.reduce_any(tf.math.is_finite(self.score) & ~tf.reduce_all(finite, axis=0))
 
     def _way(self, tensors):
         return self.net.flow(self.target.tensors(self.net), tensors).order
@@ -105,7 +124,3 @@ class Request:
             f"({self.net.tensor(last).op}) on the way to it is not differentiable. Explain a layer "
             "after it, or use a method that needs no gradient."
         )
-
-
-def _full(tensor):
-    return tf.cast(tensor, tf.float32) if tensor.dtype.size < 4 else tensor

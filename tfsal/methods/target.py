@@ -16,6 +16,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from tfsal.errors import TargetError
+from tfsal.ops.precision import at_least_float32
 
 
 class Target:
@@ -36,38 +37,28 @@ class _OfClasses(Target):
 
     def class_count(self, net):
         """Number of classes; a head with one logit has two; None where it is not known."""
-        output = net.output(self.output)
-        count = output.shape[-1] if output.shape.rank and output.shape.rank > 1 else 1
+        shape = net.output(self.output).shape
+        if shape.rank is None:
+            return None
+        count = shape[-1] if shape.rank > 1 else 1
         return 2 if count == 1 else count
 
     def classes(self, net, evaluation, wanted, region):
         """[N] int32: top-1 for -1, -2 for an index out of range."""
         values = self._values(net, evaluation, region)
-        if values.shape[-1] == 1:
-            top = tf.cast(values[:, 0] > self._even(net), tf.int32)
-            count = 2
-        else:
-            top = tf.argmax(values, axis=-1, output_type=tf.int32)
-            count = tf.shape(values)[-1]
+        top = tf.argmax(values, axis=-1, output_type=tf.int32)
         wanted = tf.broadcast_to(wanted, tf.shape(top))
-        in_range = (wanted >= -1) & (wanted < count)
+        in_range = (wanted >= -1) & (wanted < tf.shape(values)[-1])
         return tf.where(in_range, tf.where(wanted == -1, top, wanted), -2)
 
     def score(self, net, evaluation, classes, region):
         """[N]: the value of each example's class."""
         values = self._values(net, evaluation, region)
-        if values.shape[-1] == 1:
-            value = values[:, 0]
-            return tf.where(classes == 1, value, 2 * self._even(net) - value)
         chosen = tf.one_hot(classes, tf.shape(values)[-1], on_value=True, off_value=False)
         return tf.reduce_sum(tf.where(chosen, values, tf.zeros_like(values)), axis=-1)
 
-    def _even(self, net):
-        """The value at which a head with one value finds both classes equally likely."""
-        squashed = net.logits_of(self.output) != net.output(self.output).tensor
-        return 0.5 if squashed and not self.logits else 0.0
-
     def _tensor(self, net, evaluation):
+        """[N, *spatial, K] of the output, K at least 2."""
         value = evaluation[self.tensors(net)[0]]
         if not value.dtype.is_floating:
             raise TargetError(
@@ -77,14 +68,20 @@ class _OfClasses(Target):
         shape = net.output(self.output).shape
         if value.shape.rank != shape.rank and shape[1:].is_fully_defined():
             value = tf.reshape(value, [-1, *shape[1:]])
-        return tf.cast(value, tf.float32) if value.dtype.size < 4 else value
+        value = at_least_float32(value[:, tf.newaxis] if value.shape.rank == 1 else value)
+        if value.shape.rank is None or value.shape[-1] != 1:
+            return value
+        # One value stands for two classes: z and -z, or p and 1 - p.
+        whole = 1.0 if net.is_probability(self.tensors(net)[0]) else 0.0
+        return tf.concat([whole - value, value], axis=-1)
 
 
 @dataclasses.dataclass(frozen=True)
 class ClassScore(_OfClasses):
     """The score of one class: its logit.
 
-    A head with one logit z stands for two classes: 1 scores z and 0 scores -z.
+    A head with one value stands for two classes. With a logit z, 1 scores z and 0 scores -z; with a
+    probability p, 1 scores p and 0 scores 1 - p.
 
     Attributes:
       output: name of the output; None for a model with a single one.
@@ -97,8 +94,8 @@ class ClassScore(_OfClasses):
 
     def _values(self, net, evaluation, region):
         value = self._tensor(net, evaluation)
-        if value.shape.rank == 1:
-            return value[:, tf.newaxis]
+        if value.shape.rank is None:
+            value = tf.ensure_shape(value, [None, None])
         if value.shape.rank != 2:
             raise TargetError(
                 f"The output '{net.output(self.output).name}' has the shape {value.shape}: one "
@@ -160,7 +157,7 @@ class GraphScore(Target):
     def class_count(self, net):
         """Number of classes, or None where the outputs do not tell."""
         output = self._class_output(net)
-        return output.shape[-1] if output else None
+        return ClassScore(output.name).class_count(net) if output else None
 
     def classes(self, net, evaluation, wanted, region):
         """[N] int32; see ClassScore."""
@@ -174,17 +171,22 @@ class GraphScore(Target):
     def score(self, net, evaluation, classes, region):
         """[N]: what fn returns."""
         outputs = {name: evaluation[info.tensor] for name, info in net.outputs.items()}
-        score = tf.convert_to_tensor(self.fn(outputs, classes))
+        try:
+            score = tf.convert_to_tensor(self.fn(outputs, classes))
+        except (KeyError, TypeError) as error:
+            raise TargetError(
+                f"The function of a GraphScore failed: {error!r}. It is called with "
+                f"({{{', '.join(outputs)}}}, class_index) and returns a score [N]."
+            ) from error
         if score.shape.rank != 1 or not score.dtype.is_floating:
             raise TargetError(
                 "The function of a GraphScore must return one floating-point score per example, "
                 f"[N]; it returned {score.dtype.name} {score.shape}."
             )
-        return tf.cast(score, tf.float32) if score.dtype.size < 4 else score
+        return at_least_float32(score)
 
     def _class_output(self, net):
         if self.output is None and len(net.outputs) > 1:
             return None
         output = net.output(self.output)
-        several = output.shape.rank == 2 and output.shape[-1] != 1
-        return output if several and output.dtype.is_floating else None
+        return output if output.shape.rank in (1, 2) and output.dtype.is_floating else None

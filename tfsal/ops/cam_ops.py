@@ -6,6 +6,8 @@ inputs are summed in float32; float64 stays float64.
 
 import tensorflow as tf
 
+from tfsal.ops.precision import at_least_float32
+
 
 def grad_cam(activations, gradients):
     """Grad-CAM: sum_k w_k A_k with w_k the mean of G_k over positions.
@@ -19,7 +21,7 @@ def grad_cam(activations, gradients):
     Returns:
       [N, *spatial], float32, or float64 for float64 inputs.
     """
-    activations, gradients = _accumulate(activations), _accumulate(gradients)
+    activations, gradients = at_least_float32(activations), at_least_float32(gradients)
     shape = tf.shape(activations)
     flat = tf.stack([shape[0], tf.reduce_prod(shape[1:-1]), shape[-1]])
     weights = tf.reduce_mean(tf.reshape(gradients, flat), axis=1)
@@ -33,7 +35,7 @@ def hires_cam(activations, gradients):
 
     Draelos and Carin 2020 (arXiv:2011.08891), equation 4. Args and result as `grad_cam`.
     """
-    return tf.reduce_sum(_accumulate(activations) * _accumulate(gradients), axis=-1)
+    return tf.reduce_sum(at_least_float32(activations) * at_least_float32(gradients), axis=-1)
 
 
 def layer_cam(activations, gradients):
@@ -42,9 +44,5 @@ def layer_cam(activations, gradients):
     Jiang et al. 2021 (doi:10.1109/TIP.2021.3089943), equations 5 and 6, before the ReLU. Args and
     result as `grad_cam`.
     """
-    gradients = tf.nn.relu(_accumulate(gradients))
-    return tf.reduce_sum(gradients * _accumulate(activations), axis=-1)
-
-
-def _accumulate(tensor):
-    return tf.cast(tensor, tf.float32) if tensor.dtype.size < 4 else tensor
+    gradients = tf.nn.relu(at_least_float32(gradients))
+    return tf.reduce_sum(gradients * at_least_float32(activations), axis=-1)
