@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -13,7 +14,7 @@ import pytest
 from PIL import Image
 
 import tfsal
-from tfsal import cli
+from tfsal import cli, images
 from tfsal.serving import Preprocess
 
 
@@ -60,6 +61,19 @@ def test_layers_shows_names_shapes_and_the_default_layer(model_dir):
     assert line.split()[0] == "second" and "N x 20 x 20 x 8" in line
 
 
+def test_layers_prints_a_layer_a_line_however_long_its_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    name = "a_name_that_takes_more_than_half_of_the_columns_there_are"
+    image = keras.Input((6, 6, 3), name="image")
+    x = keras.layers.Conv2D(2, 3, name=name)(image)
+    keras.Model(image, keras.layers.Flatten(name="flat")(x)).export(tmp_path / "m", verbose=False)
+    lines = run("layers", tmp_path / "m").output.splitlines()
+    (header,) = [line for line in lines if line.startswith("layer ")]
+    (long,) = [line for line in lines if name in line]
+    (flat,) = [line for line in lines if line.startswith("flat ")]
+    assert header.index("shape") == long.index("N x 4") == flat.index("N x 32")
+
+
 def test_explain_writes_everything_and_reports_what_it_skipped(model_dir, photos, tmp_path):
     out = tmp_path / "maps"
     result = run(
@@ -79,7 +93,7 @@ def test_explain_writes_everything_and_reports_what_it_skipped(model_dir, photos
         np.load(out / row["attribution"]), expected.attribution[0], rtol=1e-4, atol=1e-7
     )
     assert int(row["class_index"]) == int(expected.class_index[0])
-    assert Image.open(out / row["overlay"]).size == (24, 24)
+    assert Image.open(out / row["overlay"]).size == Image.open(row["image"]).size == (30, 40)
     assert not list(out.glob("*.part"))
 
 
@@ -104,20 +118,98 @@ def test_explain_turns_an_image_as_its_exif_says(model_dir, photos, tmp_path):
         (("--signature", "nope"), "has no signature 'nope'"),
         (("--op-library", "no.so"), "'no.so' cannot be loaded"),
         (("--channels", "gray"), "does not fit the model, which takes 3 channels"),
+        (("--colormap", "infernal"), "no colormap 'infernal'. Nearest names: inferno"),
+        (("--size", "huge"), "'huge' is not one of"),
+        (("--labels", "nowhere.txt"), "'nowhere.txt' cannot be read"),
+        (("--layer", "first", "--method", "vanilla_gradient"), "vanilla_gradient has none"),
+        (("--method", "gradcam:layer=7"), "no layer '7'"),
+        (("--method", "a/b=gradcam"), "a name is letters, digits"),
+        (("--method", "a=gradcam", "--method", "a=layercam"), "two methods are named 'a'"),
+        (("--method", "gradcam:relu=maybe"), "relu='maybe' is not of type bool"),
+        (("--method", "gradcam:token_grid=7"), "token_grid=7 is not of type tuple"),
     ],
 )
 def test_explain_says_what_is_wrong(model_dir, photos, tmp_path, arguments, said):
-    result = run("explain", model_dir, photos / "rgb.png", "--out", tmp_path, *arguments)
+    out = tmp_path / "new" / "maps"
+    result = run("explain", model_dir, photos / "rgb.png", "--out", out, *arguments)
     assert result.exit_code != 0
     assert said in " ".join(result.output.split()), result.output
-    assert "Traceback" not in result.output
-    assert not list(tmp_path.glob("scores*"))
+    assert isinstance(result.exception, SystemExit)
+    assert not out.parent.exists()
 
 
-def test_explain_of_nothing(model_dir, tmp_path):
+def test_options_are_checked_before_tensorflow_is_imported(photos, tmp_path):
+    code = f"""if True:
+        import sys
+        from tfsal.cli import main
+        good = ["explain", "no-model", {str(photos / "rgb.png")!r}, "--out", {str(tmp_path)!r}]
+        for bad in (
+            ["--colormap", "nope"], ["--resize", "big"], ["--std", "x"], ["--labels", "nowhere"],
+            ["--out", {str(photos / "rgb.png")!r}], ["--out", {str(photos / "rgb.png" / "sub")!r}],
+        ):
+            try:
+                main(good + bad)
+            except SystemExit as end:
+                assert end.code and "tensorflow" not in sys.modules, bad
+    """
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_explain_of_nothing(model_dir, photos, tmp_path):
     (tmp_path / "empty").mkdir()
     assert "holds no image" in run("explain", model_dir, tmp_path / "empty", "--out", "x").output
     assert "is no file" in run("explain", model_dir, tmp_path / "*.png", "--out", "x").output
+    out = tmp_path / "out"
+    result = run("explain", model_dir, "gone.png", photos / "rgb.png", "--out", out)
+    assert result.exit_code == 1
+    assert "1 of 2 images" in result.output and "Skipped gone.png: is no file" in result.output
+
+
+def test_sixteen_bits_are_scaled_to_eight(tmp_path):
+    values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    Image.fromarray(values).save(tmp_path / "sixteen.png")
+    Image.fromarray(values.astype(np.int32)).save(tmp_path / "sixteen.tif")
+    for file in tmp_path.iterdir():
+        read = np.asarray(images.read_image(file))
+        np.testing.assert_array_equal(read[..., 0], np.round(values / 257))
+    Image.fromarray(values.astype(np.int32) * 9).save(tmp_path / "more.tif")
+    with pytest.raises(ValueError, match="more than 16 bits"):
+        images.read_image(tmp_path / "more.tif")
+
+
+def test_no_two_images_share_a_name():
+    paths = [pathlib.Path(name) for name in ("a.jpg", "a.png", "a_2.png", "b/a.jpg", "c.jpg")]
+    assert list(images.distinct_names(paths).values()) == ["a", "a_2", "a_2_2", "a_3", "c"]
+
+
+def test_overlays_have_the_size_asked_for(model_dir, tmp_path):
+    Image.new("RGB", (1700, 340), "gray").save(tmp_path / "wide.png")
+    for size, expected in (("original", (1600, 320)), ("model", (24, 24))):
+        result = run(
+            "explain", model_dir, tmp_path / "wide.png", "--out", tmp_path / size, "--size", size
+        )
+        assert result.exit_code == 0, result.output
+        assert Image.open(tmp_path / size / "wide.gradcam.png").size == expected
+    raw = [np.load(tmp_path / size / "wide.gradcam.npy") for size in ("original", "model")]
+    np.testing.assert_array_equal(*raw)
+
+
+def test_labels_and_names_of_methods(model_dir, photos, tmp_path):
+    labels = tmp_path / "labels.txt"
+    labels.write_text("ant\nbee\ncät\ndog\n\n", "utf-8")
+    arguments = ("explain", model_dir, photos / "rgb.png", "--out", tmp_path / "out")
+    methods = ("gradcam:layer=first", "layercam", "gradcam", "gradcam_2=hirescam", "layercam")
+    methods = [part for method in methods for part in ("--method", method)]
+    result = run(*arguments, *methods, "--labels", labels, "--class-index", 2)
+    assert result.exit_code == 0, result.output
+    rows = list(csv.DictReader((tmp_path / "out" / "scores.csv").open(encoding="utf-8")))
+    named = ["gradcam", "layercam", "gradcam_3", "gradcam_2", "layercam_2"]
+    assert [row["method"] for row in rows] == named
+    assert [row["overlay"] for row in rows] == [f"rgb.{name}.png" for name in named]
+    assert {row["label"] for row in rows} == {"cät"}
+    labels.write_text("ant\nbee\n")
+    result = run(*arguments, "--labels", labels)
+    assert "There are 2 labels, and the model has 4 classes" in result.output
 
 
 def test_export_then_check(model_dir, tmp_path):
@@ -137,6 +229,30 @@ def test_export_then_check(model_dir, tmp_path):
         file.write(b"\x01\x02\x03")
     checked = run("check", bundle)
     assert checked.exit_code == 1 and "was changed after the export" in checked.output
+
+
+def test_explain_of_a_bundle_preprocesses_as_its_contract_says(model_dir, photos, tmp_path):
+    bundle = tmp_path / "bundle"
+    result = run("export", model_dir, bundle, "--preprocess", "mobilenet_v2")
+    assert result.exit_code == 0 and f"as the last folder: {bundle / '1'}" in result.output
+    found = {}
+    for out, given in (("recorded", ()), ("named", ("--preprocess", "mobilenet_v2"))):
+        result = run("explain", bundle, photos / "rgb.png", "--out", tmp_path / out, *given)
+        assert result.exit_code == 0, result.output
+        assert ("as the bundle's contract says" in result.output) == (out == "recorded")
+        found[out] = np.load(tmp_path / out / "rgb.gradcam.npy")
+    np.testing.assert_array_equal(found["recorded"], found["named"])
+    run("explain", model_dir, photos / "rgb.png", "--out", tmp_path / "raw")
+    assert not np.array_equal(np.load(tmp_path / "raw" / "rgb.gradcam.npy"), found["named"])
+
+
+def test_export_to_the_folder_one_is_in(model_dir, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run("export", model_dir, ".")
+    assert result.exit_code == 2 and "BUNDLE is the folder you are in" in result.output
+    result = run("export", model_dir, "1", "--method", "early=gradcam:layer=first")
+    assert result.exit_code == 0 and "Note:" not in result.output, result.output
+    assert "early at first" in result.output
 
 
 def test_methods_lists_the_registry():

@@ -1,84 +1,13 @@
 """The command line: tfsal demo | layers | explain | export | check | methods."""
 
-import ast
-import dataclasses
-import functools
+import os
 import pathlib
 import warnings
 
 import click
 
+from tfsal import options
 from tfsal.version import __version__
-
-_SOURCE_OPTIONS = (
-    click.option("--signature", help="Signature of a SavedModel [default: serving_default]."),
-    click.option(
-        "--input", "inputs", multiple=True, metavar="TENSOR", help="Frozen graph: tensor to feed."
-    ),
-    click.option(
-        "--output", "outputs", multiple=True, metavar="TENSOR", help="Frozen graph: result."
-    ),
-    click.option(
-        "--feed",
-        multiple=True,
-        metavar="TENSOR=VALUE",
-        help="Frozen graph: constant for another placeholder, as is_training:0=false.",
-    ),
-    click.option(
-        "--op-library",
-        "libraries",
-        multiple=True,
-        metavar="FILE",
-        help="Library of custom ops that the model needs.",
-    ),
-)
-
-_METHOD_OPTION = click.option(
-    "--method",
-    "methods",
-    multiple=True,
-    metavar="NAME[:KEY=VALUE,...]",
-    help="A method, as gradcam or layercam:relu=false; repeat for several. `tfsal methods` "
-    "lists them.  [default: gradcam]",
-)
-
-_LAYER_OPTION = click.option(
-    "--layer", help="Layer of the class activation maps [default: the last one with positions]."
-)
-
-_TARGET_OPTION = click.option(
-    "--target",
-    default="class",
-    show_default=True,
-    metavar="class|region[:OUTPUT]",
-    help="Score to explain: a class, or a class over all positions of a segmentation; of the "
-    "output named, where the model has several.",
-)
-
-_PREPROCESS_OPTIONS = (
-    click.option(
-        "--preprocess",
-        "application",
-        metavar="NAME",
-        help="Preprocessing of a Keras application, as resnet50 or mobilenet_v2.",
-    ),
-    click.option("--scale", type=float, help="Factor for pixels, which are 0 to 255."),
-    click.option("--mean", help="Subtracted after --scale: one number, or one a channel."),
-    click.option("--std", help="Divides after --mean: one number, or one a channel."),
-    click.option(
-        "--channels", type=click.Choice(["rgb", "bgr", "gray"]), help="Order of the channels."
-    ),
-    click.option(
-        "--resize", metavar="HxW", help="Size of the images [default: what the model takes]."
-    ),
-)
-
-
-def _with(options):
-    def decorate(command):
-        return functools.reduce(lambda c, option: option(c), reversed(options), command)
-
-    return decorate
 
 
 class _Command(click.Command):
@@ -113,17 +42,14 @@ def main():
 
 
 @main.command()
-@click.argument("model", type=click.Path(path_type=pathlib.Path))
-@_with(_SOURCE_OPTIONS)
+@options.MODEL
+@options.with_options(options.SOURCE)
 def layers(model, **source):
     """List the inputs, outputs and layers of MODEL.
 
     \b
     Example: tfsal layers my_model/
     """
-    from rich.console import Console
-    from rich.table import Table
-
     from tfsal.graph.summary import rows, shape_text
 
     net = _load(model, **source)
@@ -131,57 +57,56 @@ def layers(model, **source):
     for kind, infos in (("input", net.inputs), ("output", net.outputs)):
         for info in infos.values():
             click.echo(f"  {kind:6} {info.name}  {shape_text(info.shape)}  {info.dtype.name}")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("layer", "op", "shape", "dtype", ""):
-        table.add_column(column, no_wrap=column == "shape", overflow="fold")
-    for row in rows(net):
-        table.add_row(*row, style="bold" if row[-1] else None)
-    Console().print(table)
+    table = [("layer", "op", "shape", "dtype", ""), *rows(net)]
+    widths = [max(len(row[i]) for row in table) for i in range(5)]
+    for row in table:
+        click.echo("  ".join(t.ljust(w) for t, w in zip(row, widths, strict=True)).rstrip())
 
 
 @main.command()
-@click.argument("model", type=click.Path(path_type=pathlib.Path))
-@click.argument("images", nargs=-1, required=True)
-@_METHOD_OPTION
-@click.option("--out", type=click.Path(path_type=pathlib.Path), required=True, help="Folder.")
-@_LAYER_OPTION
-@_TARGET_OPTION
+@options.MODEL
+@options.IMAGES
+@options.with_options(options.METHODS)
+@options.with_options(options.WRITING)
 @click.option("--class-index", type=int, default=-1, help="Class to explain; -1 is the top one.")
 @click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True)
-@click.option("--colormap", default="inferno", show_default=True, help="A matplotlib colormap.")
-@_with(_PREPROCESS_OPTIONS)
-@_with(_SOURCE_OPTIONS)
-def explain(model, images, methods, out, layer, target, class_index, batch_size, colormap, **rest):
+@options.with_options(options.PREPROCESS)
+@options.with_options(options.SOURCE)
+def explain(model, images, methods, layer, target, out, **rest):
     """Explain IMAGES (files, folders or globs) with MODEL.
 
-    Writes an overlay and the raw map of each image and method, and scores.csv. Images that cannot
-    be read are reported and skipped, and the exit code is then 1.
+    Writes an overlay and the raw map of each image and method, and scores.csv. Folders are not
+    searched recursively. Images that are missing or cannot be read are reported and skipped, and
+    the exit code is then 1.
+
+    Where MODEL is a bundle whose contract records the preprocessing, and no option here gives one,
+    that one is used.
 
     \b
     Example: tfsal explain my_model/ photos/ --scale 0.00392 --out maps/
     """
     from tfsal import folder
 
-    preprocess, source = _preprocess_of(rest)
-    paths = folder.find_images(images)
-    chosen = _methods_of(methods, layer, target)
+    drawing = {k: rest.pop(k) for k in ("class_index", "batch_size", "colormap", "size", "labels")}
+    preprocess, source = options.preprocess_of(rest)
+    chosen = options.methods_of(methods, layer, target)
+    paths, missing = images
+    preprocess = preprocess or _recorded_preprocess(model)
     net = _load(model, **source)
-    results = folder.explain_images(
-        net, paths, chosen, out, preprocess, class_index, batch_size, colormap
-    )
-    click.echo(f"{results.done} of {len(paths)} images explained: {out / 'scores.csv'}")
-    for path, reason in results.failed:
+    results = folder.explain_images(net, paths, chosen, out, preprocess, **drawing)
+    failed = [*missing, *results.failed]
+    count = len(paths) + len(missing)
+    click.echo(f"{results.done} of {count} images explained: {out / 'scores.csv'}")
+    for path, reason in failed:
         click.echo(f"Skipped {path}: {reason}", err=True)
-    if results.failed:
+    if failed:
         raise SystemExit(1)
 
 
 @main.command()
-@click.argument("model", type=click.Path(path_type=pathlib.Path))
+@options.MODEL
 @click.argument("bundle", type=click.Path(path_type=pathlib.Path))
-@_METHOD_OPTION
-@_LAYER_OPTION
-@_TARGET_OPTION
+@options.with_options(options.METHODS)
 @click.option("--overwrite", is_flag=True, help="Replace a SavedModel that is there.")
 @click.option(
     "--warmup", type=click.IntRange(1), multiple=True, help="Batch size to warm up; repeatable."
@@ -191,33 +116,47 @@ def explain(model, images, methods, out, layer, target, class_index, batch_size,
     is_flag=True,
     help="Make serving_default of plain ops where the model's own needs XLA.",
 )
-@_with(_PREPROCESS_OPTIONS)
-@_with(_SOURCE_OPTIONS)
+@options.with_options(options.PREPROCESS)
+@options.with_options(options.SOURCE)
 def export(model, bundle, methods, layer, target, overwrite, warmup, rewrite_default, **rest):
     """Write MODEL with its explanations as the SavedModel BUNDLE.
+
+    The preprocessing (--preprocess to --resize) is recorded in the contract for clients; the
+    signatures still take preprocessed input.
 
     \b
     Example: tfsal export my_model/ served/my_model/1 --method gradcam
     """
-    from tfsal.serving import Preprocess
     from tfsal.serving import export as write
     from tfsal.serving.contract import read_contract
 
-    preprocess, source = _preprocess_of(rest)
+    path = pathlib.Path(os.path.abspath(bundle))
+    if path == pathlib.Path.cwd():
+        raise click.UsageError(
+            "BUNDLE is the folder you are in, which export would replace under your feet: name "
+            "one inside it, as 1."
+        )
+    preprocess, source = options.preprocess_of(rest)
+    chosen = options.methods_of(methods, layer, target)
     net = _load(model, **source)
     write(
         net,
-        bundle,
-        _methods_of(methods, layer, target),
-        preprocess=None if preprocess == Preprocess() else preprocess,
+        path,
+        chosen,
+        preprocess=preprocess,
         warmup_batch_sizes=warmup,
         overwrite=overwrite,
         rewrite_default=rewrite_default,
     )
     click.echo(f"{bundle} answers:")
-    for name, signature in read_contract(bundle)["signatures"].items():
+    for name, signature in read_contract(path)["signatures"].items():
         where = f" at {signature['layer']}" if signature.get("layer") else ""
         click.echo(f"  {name}{where}; runs on {', '.join(signature['host'])}")
+    if not path.name.isdigit():
+        click.echo(
+            f"Note: TensorFlow Serving wants a version number as the last folder: {bundle / '1'}",
+            err=True,
+        )
 
 
 @main.command()
@@ -287,7 +226,7 @@ def _load(model, signature, inputs, outputs, feed, libraries):
             tf.load_op_library(library)
         except (tf.errors.NotFoundError, OSError) as error:
             raise click.ClickException(f"'{library}' cannot be loaded: {error}") from error
-    constants = dict(_assignment(text, "--feed") for text in feed)
+    constants = dict(options.assignment(text, "--feed") for text in feed)
     return load(
         model,
         signature=signature,
@@ -297,84 +236,22 @@ def _load(model, signature, inputs, outputs, feed, libraries):
     )
 
 
-def _assignment(text, option):
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise click.UsageError(f"{option} takes NAME=VALUE, not '{text}'.")
-    return name, _literal(value)
-
-
-def _literal(text):
-    """Python literals and lower-case true, false, none; anything else is a string."""
-    try:
-        return ast.literal_eval({"true": "True", "false": "False", "none": "None"}[text.lower()])
-    except KeyError:
-        pass
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
-
-
-def _methods_of(texts, layer, target):
-    """{signature name: Method} of --method options."""
-    from tfsal.errors import MethodError
-    from tfsal.methods import ClassScore, RegionScore, get_method
-
-    kind, _, output = target.partition(":")
-    kinds = {"class": ClassScore, "region": RegionScore}
-    if kind not in kinds:
-        raise click.UsageError(f"--target is class or region, not '{kind}'.")
-    goal = kinds[kind](output=output or None)
-    chosen = {}
-    for text in texts or ("gradcam",):
-        name, _, settings = text.partition(":")
-        kind = get_method(name)
-        fields = {f.name: f for f in dataclasses.fields(kind) if f.name != "target"}
-        values = {"layer": layer} if layer and "layer" in fields else {}
-        for key, value in (_assignment(s, "--method") for s in _split(settings)):
-            if key not in fields:
-                raise MethodError(
-                    f"{name} has no hyperparameter '{key}'. It has: {', '.join(fields)}."
-                )
-            values[key] = value
-        chosen[name if name not in chosen else f"{name}_{len(chosen)}"] = kind(
-            target=goal, **values
-        )
-    return chosen
-
-
-def _split(settings):
-    """Splits at commas that are not inside brackets: 'a=1,b=(2,3)'."""
-    parts, depth, current = [], 0, ""
-    for character in settings:
-        depth += (character in "([") - (character in ")]")
-        if character == "," and depth == 0:
-            parts.append(current)
-            current = ""
-        else:
-            current += character
-    return [p for p in (*parts, current) if p]
-
-
-def _preprocess_of(options):
-    """Takes the preprocessing options out -> (Preprocess, the other options)."""
+def _recorded_preprocess(model):
+    """The Preprocess in the contract of a bundle, and says so; else one that changes nothing."""
     from tfsal.serving import Preprocess
+    from tfsal.serving.contract import FILE, read_contract
 
-    size = options.pop("resize")
-    if size is not None:
-        height, _, width = size.lower().partition("x")
-        if not (height.isdigit() and (width or height).isdigit()):
-            raise click.UsageError(f"--resize takes HEIGHTxWIDTH, as 224x224, not '{size}'.")
-        size = (int(height), int(width or height))
-    application = options.pop("application")
-    values = {k: options.pop(k) for k in ("scale", "mean", "std", "channels")}
-    given = {k: v for k, v in values.items() if v is not None}
-    for key in ("mean", "std"):
-        if key in given:
-            numbers = [_literal(part) for part in given[key].split(",")]
-            if not all(isinstance(n, (int, float)) for n in numbers):
-                raise click.UsageError(f"--{key} takes numbers, as 0.5 or 0.4,0.5,0.6.")
-            given[key] = numbers[0] if len(numbers) == 1 else tuple(numbers)
-    base = Preprocess.named(application, size) if application else Preprocess(size=size)
-    return dataclasses.replace(base, **given), options
+    if not (model / FILE).is_file():
+        return Preprocess()
+    recorded = read_contract(model).get("preprocess")
+    if not recorded:
+        return Preprocess()
+    try:
+        preprocess = Preprocess(**recorded)
+    except TypeError as error:  # A field that this version does not know.
+        raise click.ClickException(
+            f"The preprocessing in '{model / FILE}' is not understood: {error}. Give the options."
+        ) from error
+    said = ", ".join(f"{name} {value}" for name, value in recorded.items() if value is not None)
+    click.echo(f"Preprocessing as the bundle's contract says: {said}.", err=True)
+    return preprocess

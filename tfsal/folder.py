@@ -1,19 +1,20 @@
-"""Explaining files: find images, run methods on them in batches, write what they say."""
+"""Explaining files: run methods on images in batches, write what they say."""
 
 import csv
 import dataclasses
-import glob
 import itertools
-import pathlib
+import typing
 
 import numpy as np
-from PIL import Image, ImageOps
+import tensorflow as tf
+from PIL import Image
 from tqdm import tqdm
 
 from tfsal import visualize
 from tfsal.errors import InputError, TfsalError
+from tfsal.images import distinct_names, read_image
 
-_SUFFIXES = frozenset(Image.registered_extensions())
+_LARGEST = 1600  # pixels a side of an overlay at the photo's own size
 
 
 @dataclasses.dataclass
@@ -29,32 +30,42 @@ class Results:
     failed: list = dataclasses.field(default_factory=list)
 
 
-def find_images(patterns):
-    """Returns the image files that files, folders and globs stand for, in order, each once.
+class _Photo(typing.NamedTuple):
+    """path; pixels [H, W, 3] uint8 to draw on; input of the model [h, w, C]."""
 
-    Raises:
-      InputError: a pattern matches nothing, or a folder holds no image.
-    """
-    found = {}
-    for pattern in patterns:
-        path = pathlib.Path(pattern)
-        if path.is_dir():
-            files = sorted(f for f in path.iterdir() if f.suffix.lower() in _SUFFIXES)
-        else:
-            files = [path] if path.exists() else map(pathlib.Path, sorted(glob.glob(pattern)))
-            files = list(files)
-        if not files:
-            raise InputError(f"'{pattern}' {'holds no image' if path.is_dir() else 'is no file'}.")
-        found.update(dict.fromkeys(files))
-    return list(found)
+    path: typing.Any
+    pixels: np.ndarray
+    input: tf.Tensor
+
+
+class _Answer(typing.NamedTuple):
+    """What one method says of one photo; heatmap [h, w], attribution as the method gives it."""
+
+    photo: _Photo
+    method: str
+    heatmap: np.ndarray
+    attribution: np.ndarray
+    class_index: int
+    score: float
 
 
 def explain_images(
-    net, paths, methods, out, preprocess, class_index=-1, batch_size=8, colormap="inferno"
+    net,
+    paths,
+    methods,
+    out,
+    preprocess,
+    *,
+    class_index=-1,
+    batch_size=8,
+    colormap="inferno",
+    size="original",
+    labels=None,
 ):
     """Explains image files and writes overlays, raw maps and scores.csv.
 
-    Memory is bounded by the batch: images are read as they are needed.
+    Memory is bounded by the batch: images are read as they are needed. Nothing is written before
+    the model has answered for the first batch.
 
     Args:
       net: ModelGraph with one image input [N, H, W, C].
@@ -65,62 +76,99 @@ def explain_images(
       class_index: class to explain, -1 for the top one of each image.
       batch_size: images a batch.
       colormap: name of a matplotlib colormap.
+      size: of the overlays; 'original', the photo's own, at most 1600 pixels a side, or 'model'.
+      labels: names of the classes, for a column of scores.csv; None leaves the column out.
 
     Returns:
       Results.
 
     Raises:
-      InputError: the model's input is no image, or `out` cannot be written.
+      InputError: the model's input is no image, the labels are not one for each class, or `out`
+        cannot be written.
     """
     preprocess = fit_to_input(net, preprocess)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        partial = out / "scores.csv.part"
-        file = partial.open("w", newline="")
-    except OSError as error:
-        raise InputError(f"'{out}' cannot be written: {error.strerror}.") from error
+    for name, method in methods.items():
+        method.check(net)
+        count = method.target.class_count(net)
+        if labels is not None and count not in (None, len(labels)):
+            raise InputError(
+                f"There are {len(labels)} labels, and the model has {count} classes ({name})."
+            )
     results = Results()
-    try:
-        with file, tqdm(total=len(paths), unit="image", disable=None) as bar:
-            table = csv.writer(file)
-            table.writerow(("image", "method", "class_index", "score", "overlay", "attribution"))
-            names = _distinct_names(paths)
-            for batch in _batches(_read(paths, preprocess, results, bar), batch_size):
-                for name, method in methods.items():
-                    rows = _explain_batch(net, name, method, batch, class_index, colormap)
-                    for path, picture, attribution, index, score in rows:
-                        stem = f"{names[path]}.{name}"
-                        Image.fromarray(picture).save(out / f"{stem}.png")
-                        np.save(out / f"{stem}.npy", attribution)
-                        table.writerow((path, name, index, score, f"{stem}.png", f"{stem}.npy"))
-                results.done += len(batch)
-                bar.update(len(batch))
-        partial.replace(out / "scores.csv")
-    except OSError as error:
-        raise InputError(f"'{out}' cannot be written: {error.strerror}.") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with tqdm(total=len(paths), unit="image", disable=None) as bar:
+        photos = _read(paths, preprocess, size, results, bar)
+        answers = _answers(net, methods, photos, class_index, batch_size, results, bar)
+        first = list(itertools.islice(answers, 1))
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            _write(itertools.chain(first, answers), paths, out, colormap, labels)
+        except OSError as error:
+            raise InputError(f"'{out}' cannot be written: {error.strerror}.") from error
     return results
 
 
-def _explain_batch(net, name, method, batch, class_index, colormap):
-    """(path, overlay, attribution, class index, score) of each image of a batch."""
-    paths, pixels, inputs = zip(*batch, strict=True)
-    explanation = method.explain(net, np.stack(inputs), class_index)
-    if explanation.heatmap.shape.rank != 3:
-        raise InputError(
-            f"The maps of {name} have the shape {explanation.heatmap.shape}, no picture. For a "
-            f"layer of tokens give the grid: --method '{name}:token_grid=(14,14)'."
-        )
-    overlays = visualize.overlay(np.stack(pixels), explanation.heatmap, colormap)
-    return zip(
-        paths,
-        overlays.numpy(),
-        explanation.attribution.numpy(),
-        explanation.class_index.numpy().tolist(),
-        explanation.score.numpy().tolist(),
-        strict=True,
-    )
+def _write(answers, paths, out, colormap, labels):
+    names = distinct_names(paths)
+    partial = out / "scores.csv.part"
+    header = ["image", "method", "class_index", "score", "overlay", "attribution"]
+    if labels is not None:
+        header.insert(3, "label")
+    try:
+        with partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            table = csv.DictWriter(file, header, extrasaction="ignore")
+            table.writeheader()
+            for answer in answers:
+                stem = f"{names[answer.photo.path]}.{answer.method}"
+                Image.fromarray(_overlay(answer, colormap)).save(out / f"{stem}.png")
+                np.save(out / f"{stem}.npy", answer.attribution)
+                known = labels is not None and answer.class_index < len(labels)
+                row = {
+                    "image": answer.photo.path,
+                    "method": answer.method,
+                    "class_index": answer.class_index,
+                    "label": labels[answer.class_index] if known else "",
+                    "score": answer.score,
+                    "overlay": f"{stem}.png",
+                    "attribution": f"{stem}.npy",
+                }
+                table.writerow(row)
+        partial.replace(out / "scores.csv")
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _overlay(answer, colormap):
+    """The heatmap over the photo, at the photo's size; [H, W, 3] uint8."""
+    pixels = answer.photo.pixels
+    heatmap = visualize.resize(answer.heatmap[np.newaxis], pixels.shape[:2])
+    image = tf.cast(pixels, tf.float32)[tf.newaxis] / 255.0
+    return visualize.overlay(image, heatmap, colormap)[0].numpy()
+
+
+def _answers(net, methods, photos, class_index, batch_size, results, bar):
+    """Yields an _Answer of every method for every photo."""
+    for batch in _batches(photos, batch_size):
+        inputs = tf.stack([photo.input for photo in batch])
+        for name, method in methods.items():
+            explanation = method.explain(net, inputs, class_index)
+            if explanation.heatmap.shape.rank != 3:
+                raise InputError(
+                    f"The maps of {name} have the shape {explanation.heatmap.shape}, no picture. "
+                    f"For a layer of tokens give the grid: --method '{method.name}:"
+                    "token_grid=(14,14)'."
+                )
+            values = zip(
+                batch,
+                explanation.heatmap.numpy(),
+                explanation.attribution.numpy(),
+                explanation.class_index.numpy().tolist(),
+                explanation.score.numpy().tolist(),
+                strict=True,
+            )
+            for photo, heatmap, attribution, index, score in values:
+                yield _Answer(photo, name, heatmap, attribution, index, score)
+        results.done += len(batch)
+        bar.update(len(batch))
 
 
 def fit_to_input(net, preprocess):
@@ -145,13 +193,18 @@ def fit_to_input(net, preprocess):
     return dataclasses.replace(preprocess, size=size, channels=channels)
 
 
-def _read(paths, preprocess, results, bar):
-    """Yields (path, pixels [H, W, 3] in [0, 1], input of the model) of every readable image."""
+def _read(paths, preprocess, size, results, bar):
+    """Yields a _Photo of every readable image."""
     for path in paths:
         try:
-            with Image.open(path) as image:
-                rgb = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-            yield path, preprocess.resize(_tensor(rgb)) / 255.0, preprocess(rgb)
+            image = read_image(path)
+            rgb = np.asarray(image)
+            if size == "model":
+                pixels = np.round(preprocess.resize(tf.constant(rgb))).astype(np.uint8)
+            else:
+                image.thumbnail((_LARGEST, _LARGEST))
+                pixels = np.asarray(image)
+            yield _Photo(path, pixels, preprocess(rgb))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             if isinstance(error, TfsalError):
                 raise
@@ -159,29 +212,13 @@ def _read(paths, preprocess, results, bar):
             bar.update(1)
 
 
-def _tensor(array):
-    import tensorflow as tf
-
-    return tf.convert_to_tensor(array)
-
-
 def _reason(error):
     text = str(error)
     return "not an image that can be read" if "cannot identify" in text else text
 
 
-def _batches(items, size):
-    """Groups items of one image size; a change of size ends a batch."""
-    for _, group in itertools.groupby(items, key=lambda item: item[2].shape):
+def _batches(photos, size):
+    """Groups photos whose inputs have one size; a change of size ends a batch."""
+    for _, group in itertools.groupby(photos, key=lambda photo: photo.input.shape):
         while batch := list(itertools.islice(group, size)):
             yield batch
-
-
-def _distinct_names(paths):
-    """{path: file name without suffix}, with a counter where two are the same."""
-    counts, names = {}, {}
-    for path in paths:
-        counts[path.stem] = counts.get(path.stem, 0) + 1
-        count = counts[path.stem]
-        names[path] = path.stem if count == 1 else f"{path.stem}_{count}"
-    return names

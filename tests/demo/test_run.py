@@ -14,8 +14,8 @@ from tfsal.demo import model, run
 def barely_trained(monkeypatch):
     brief = functools.partial(model.train, epochs=1, scenes_per_epoch=256)
     monkeypatch.setattr(run, "train", brief)
-    two = {"gradcam": tfsal.GradCAM, "vanilla_gradient": tfsal.VanillaGradient}
-    monkeypatch.setattr(run, "list_methods", lambda: two)
+    chosen = (tfsal.GradCAM, tfsal.HiResCAM, tfsal.VanillaGradient)
+    monkeypatch.setattr(run, "list_methods", lambda: {kind.name: kind for kind in chosen})
 
 
 def answers(folder):
@@ -30,10 +30,14 @@ def test_same_answers_with_and_without_tfsal_run(barely_trained, tmp_path, monke
     run.run(tmp_path / "python", 20)
     printed = capsys.readouterr().out
     assert "Python in a fresh process" in printed and "TFSAL_RUN" in printed
-    assert "times chance" in printed
+    assert "times chance" in printed and "gradcam is hirescam but for its ReLU" in printed
     assert (tmp_path / "python" / "overlays.png").stat().st_size > 10_000
     found = answers(tmp_path / "python" / "answers")
     assert found["gradcam/heatmap.npy"].shape == (20, 64, 64)
+    before_relu = found["hirescam/attribution.npy"]
+    np.testing.assert_allclose(
+        found["gradcam/attribution.npy"], np.maximum(before_relu, 0), atol=1e-6
+    )
     for name, value in answers(tmp_path / "native" / "answers").items():
         np.testing.assert_array_equal(value, found[name], err_msg=name)
 

@@ -54,6 +54,8 @@ def run(out, count):
     _answer(console, bundle, methods, answers, runner)
     console.print("[bold]4. Score[/] how often the strongest point of a map is on the digit")
     console.print(_scores(methods, answers, scenes))
+    if {"gradcam", "hirescam"} <= methods.keys():
+        console.print("   (This head averages positions, so gradcam is hirescam but for its ReLU.)")
     sheet = out / "overlays.png"
     _draw(methods, answers, scenes, sheet)
     console.print(f"[bold]5. Look[/] at {sheet}")

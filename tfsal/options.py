@@ -1,0 +1,310 @@
+"""Options of the command line, and what their text means.
+
+What can be checked without the model is checked while click parses, before TensorFlow is imported.
+"""
+
+import ast
+import dataclasses
+import difflib
+import functools
+import os
+import pathlib
+import re
+
+import click
+
+from tfsal.errors import TfsalError
+from tfsal.images import find_images, free_name
+
+
+def with_options(options):
+    """Returns a decorator that adds options to a command, in order."""
+
+    def decorate(command):
+        return functools.reduce(lambda c, option: option(c), reversed(options), command)
+
+    return decorate
+
+
+def assignment(text, option):
+    """Splits 'NAME=VALUE' -> (name, value)."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise click.UsageError(f"{option} takes NAME=VALUE, not '{text}'.")
+    return name, literal(value)
+
+
+def literal(text):
+    """Python literals and lower-case true, false, none; anything else is a string."""
+    try:
+        return ast.literal_eval({"true": "True", "false": "False", "none": "None"}[text.lower()])
+    except KeyError:
+        pass
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _parsed(function):
+    """Makes a click callback of a function of the value; None and () stay what they are."""
+
+    def callback(context, parameter, value):
+        if value in (None, ()) or context.resilient_parsing:
+            return value
+        try:
+            return function(value)
+        except TfsalError as error:
+            raise click.ClickException(str(error)) from error
+
+    return callback
+
+
+def _size(text):
+    height, _, width = text.lower().partition("x")
+    width = width or height
+    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
+        raise click.UsageError(f"--resize takes HEIGHTxWIDTH, as 224x224, not '{text}'.")
+    return int(height), int(width)
+
+
+def _numbers(option):
+    def parse(text):
+        values = [literal(part) for part in text.split(",")]
+        if not all(type(v) in (int, float) for v in values):
+            raise click.UsageError(f"{option} takes numbers, as 0.5 or 0.4,0.5,0.6.")
+        return values[0] if len(values) == 1 else tuple(values)
+
+    return parse
+
+
+def _colormap(name):
+    import matplotlib
+
+    if name not in matplotlib.colormaps:
+        near = difflib.get_close_matches(name, matplotlib.colormaps, 3)
+        hint = f"Nearest names: {', '.join(near)}." if near else "inferno and gray are some."
+        raise click.UsageError(f"matplotlib has no colormap '{name}'. {hint}")
+    return name
+
+
+def _out_folder(path):
+    there = next(p for p in (path.absolute(), *path.absolute().parents) if os.path.exists(p))
+    if not there.is_dir():
+        raise click.UsageError(f"--out takes a folder; '{there}' is a file.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise click.UsageError(f"--out: '{there}' is not writable.")
+    return path
+
+
+def _labels(path):
+    try:
+        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
+        raise click.UsageError(f"--labels: '{path}' cannot be read: {reason}.") from error
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
+
+
+_path = click.Path(path_type=pathlib.Path)
+
+MODEL = click.argument("model", type=_path)
+IMAGES = click.argument("images", nargs=-1, required=True, callback=_parsed(find_images))
+
+SOURCE = (
+    click.option("--signature", help="Signature of a SavedModel [default: serving_default]."),
+    click.option(
+        "--input", "inputs", multiple=True, metavar="TENSOR", help="Frozen graph: tensor to feed."
+    ),
+    click.option(
+        "--output", "outputs", multiple=True, metavar="TENSOR", help="Frozen graph: result."
+    ),
+    click.option(
+        "--feed",
+        multiple=True,
+        metavar="TENSOR=VALUE",
+        help="Frozen graph: constant for another placeholder, as is_training:0=false.",
+    ),
+    click.option(
+        "--op-library",
+        "libraries",
+        multiple=True,
+        metavar="FILE",
+        help="Library of custom ops that the model needs.",
+    ),
+)
+
+METHODS = (
+    click.option(
+        "--method",
+        "methods",
+        multiple=True,
+        metavar="[NAME=]METHOD[:KEY=VALUE,...]",
+        help="A method, as gradcam, layercam:relu=false or early=gradcam:layer=conv1; repeat for "
+        "several. NAME is what files, rows and signatures are called; without it they have the "
+        "method's name, and a second gradcam is gradcam_2. `tfsal methods` lists the methods.  "
+        "[default: gradcam]",
+    ),
+    click.option(
+        "--layer",
+        help="Layer of the class activation maps that name none [default: the last one with "
+        "positions].",
+    ),
+    click.option(
+        "--target",
+        default="class",
+        show_default=True,
+        metavar="class|region[:OUTPUT]",
+        help="Score to explain: a class, or a class over all positions of a segmentation; of the "
+        "output named, where the model has several.",
+    ),
+)
+
+WRITING = (
+    click.option(
+        "--out",
+        type=_path,
+        required=True,
+        callback=_parsed(_out_folder),
+        help="Folder to write to; made when missing.",
+    ),
+    click.option(
+        "--colormap",
+        default="inferno",
+        show_default=True,
+        callback=_parsed(_colormap),
+        help="A matplotlib colormap.",
+    ),
+    click.option(
+        "--size",
+        type=click.Choice(["original", "model"]),
+        default="original",
+        show_default=True,
+        help="Size of the overlays: the photo's own, at most 1600 pixels a side, or the model's.",
+    ),
+    click.option(
+        "--labels",
+        type=_path,
+        metavar="FILE",
+        callback=_parsed(_labels),
+        help="Names of the classes, one a line: a column of scores.csv.",
+    ),
+)
+
+PREPROCESS = (
+    click.option(
+        "--preprocess",
+        "application",
+        metavar="NAME",
+        help="Preprocessing of a Keras application, as resnet50 or mobilenet_v2. The options "
+        "below override it, each its own part.",
+    ),
+    click.option("--scale", type=float, help="Factor for pixels, which are 0 to 255."),
+    click.option(
+        "--mean",
+        callback=_parsed(_numbers("--mean")),
+        help="Subtracted after --scale: one number, or one a channel.",
+    ),
+    click.option(
+        "--std",
+        callback=_parsed(_numbers("--std")),
+        help="Divides after --mean: one number, or one a channel.",
+    ),
+    click.option(
+        "--channels", type=click.Choice(["rgb", "bgr", "gray"]), help="Order of the channels."
+    ),
+    click.option(
+        "--resize",
+        metavar="HxW",
+        callback=_parsed(_size),
+        help="Size of the images [default: what the model takes].",
+    ),
+)
+
+
+def preprocess_of(options):
+    """Takes the preprocessing options out -> (Preprocess or None, the other options)."""
+    from tfsal.serving import Preprocess
+
+    size, application = options.pop("resize"), options.pop("application")
+    values = {k: options.pop(k) for k in ("scale", "mean", "std", "channels")}
+    given = {k: v for k, v in values.items() if v is not None}
+    if not (size or application or given):
+        return None, options
+    base = Preprocess.named(application, size) if application else Preprocess(size=size)
+    return dataclasses.replace(base, **given), options
+
+
+def methods_of(texts, layer, target):
+    """{signature name: Method} of the --method, --layer and --target options."""
+    from tfsal.methods import ClassScore, RegionScore
+
+    kind, _, output = target.partition(":")
+    kinds = {"class": ClassScore, "region": RegionScore}
+    if kind not in kinds:
+        raise click.UsageError(f"--target is class or region, not '{kind}'.")
+    goal = kinds[kind](output=output or None)
+    parts = [_method_parts(text) for text in texts or ("gradcam",)]
+    named = [name for name, _, _ in parts if name]
+    for name in named:
+        if named.count(name) > 1:
+            raise click.UsageError(f"--method: two methods are named '{name}'.")
+    if layer and not any("layer" in _fields(method) for _, method, _ in parts):
+        raise click.UsageError(
+            f"--layer is for class activation maps; {', '.join(m for _, m, _ in parts)} has none."
+        )
+    taken, chosen = set(named), {}
+    for name, method, settings in parts:
+        name = name or free_name(method, taken)
+        taken.add(name)
+        chosen[name] = _method(method, settings, layer, goal)
+    return chosen
+
+
+def _method_parts(text):
+    """'NAME=METHOD:SETTINGS' -> (name or None, method, settings)."""
+    head, _, settings = text.partition(":")
+    name, equals, method = head.rpartition("=")
+    if equals and not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        raise click.UsageError(f"--method: a name is letters, digits, _ and -, not '{name}'.")
+    return name or None, method, settings
+
+
+def _fields(method):
+    """Names of the hyperparameters of a method."""
+    from tfsal.methods import get_method
+
+    return [f.name for f in dataclasses.fields(get_method(method)) if f.name != "target"]
+
+
+def _method(method, settings, layer, goal):
+    from tfsal.errors import MethodError
+    from tfsal.methods import get_method
+
+    fields = _fields(method)
+    values = {"layer": layer} if layer and "layer" in fields else {}
+    for setting in _split(settings):
+        key, value = assignment(setting, "--method")
+        if key not in fields:
+            raise MethodError(
+                f"{method} has no hyperparameter '{key}'. It has: {', '.join(fields)}."
+            )
+        if key == "layer" and value is not None:  # A layer may be called 7.
+            value = value if isinstance(value, str) else setting.partition("=")[2]
+        values[key] = value
+    return get_method(method)(target=goal, **values)
+
+
+def _split(settings):
+    """Splits at commas that are not inside brackets: 'a=1,b=(2,3)'."""
+    parts, depth, current = [], 0, ""
+    for character in settings:
+        depth += (character in "([") - (character in ")]")
+        if character == "," and depth == 0:
+            parts.append(current)
+            current = ""
+        else:
+            current += character
+    return [p for p in (*parts, current) if p]
