@@ -1,7 +1,7 @@
 """Small networks, one a family, whose gradients are alive: seeded, perturbed and calibrated.
 
 Untouched random weights hide bugs: with fresh batch-norm statistics the gradient is 1e-23 and the
-output does not depend on the image, so that every comparison passes (PLATFORM.md).
+output does not depend on the image, so that every comparison passes.
 """
 
 import contextlib
@@ -303,6 +303,47 @@ def plain(x, weights, middle=lambda h: h):
         "logits": logits,
         "probabilities": tf.nn.softmax(logits, name="probabilities"),
     }
+
+
+# What may stand in the middle of it.
+
+
+def cond(h):
+    return tf.cond(tf.reduce_mean(h) > 0.1, lambda: tf.tanh(h) * 2, lambda: tf.exp(-h))
+
+
+def loop(h):
+    def body(i, state):
+        return i + 1, tf.tanh(state * 1.1 + tf.nn.silu(state) * 0.1)
+
+    return tf.while_loop(lambda i, _: i < 3, body, [0, h])[1]
+
+
+def mapped(h):
+    return tf.map_fn(lambda row: tf.tanh(row) * tf.reduce_max(row), h)
+
+
+def called(h):
+    """Functions in functions, called twice, one of them inside a loop's body."""
+
+    @tf.function
+    def inner(x, n):
+        return tf.while_loop(lambda i, _: i < n, lambda i, s: (i + 1, bend(s)), [0, x])[1]
+
+    @tf.function
+    def bend(x):
+        return tf.tanh(x) + 0.1 * x
+
+    return inner(h, 2) + bend(inner(tf.sqrt(h), 1))
+
+
+MIDDLES = {
+    "straight": lambda h: h,
+    "cond": cond,
+    "while": loop,
+    "map_fn": mapped,
+    "calls": called,
+}
 
 
 class PlainModule(tf.Module):

@@ -51,6 +51,28 @@ def test_dense_output_takes_the_lowest_resolution():
     assert net.default_layer_for(tfsal.RegionScore()) == "features" == net.default_layer
 
 
+@pytest.mark.parametrize("shape", [[None, None, 3], [32, 32, 3]])
+def test_dense_output_of_an_image_of_any_size(shape):
+    image = L.Input(shape, name="image")
+    skip = L.Conv2D(4, 3, padding="same", activation="relu", name="down")(image)
+    h = L.Conv2D(8, 3, padding="same", activation="relu", name="bottleneck")(L.MaxPooling2D()(skip))
+    h = L.Concatenate()([skip, L.UpSampling2D()(h)])
+    net = tfsal.load(keras.Model(image, L.Conv2D(3, 1, name="logits")(h)))
+    assert net.default_layer_for(tfsal.RegionScore()) == "bottleneck"
+    for name in ("bottleneck", "logits"):
+        expected = [None, *[s and s // (1 + (name == "bottleneck")) for s in shape[:2]]]
+        assert net.tensor(net.resolve(name)).shape[:-1].as_list() == expected
+
+
+def test_an_example_size_that_does_not_fit_is_not_needed():
+    def model(image):  # Says that it takes any size, and takes one.
+        h = tf.nn.conv2d(image, tf.ones([3, 3, 3, 4]), 1, "SAME", name="conv")
+        return tf.ensure_shape(h, [None, 100, 100, 4])
+
+    net = tfsal.load(model, specs=tf.TensorSpec([None, None, None, 3]))
+    assert net.default_layer_for(tfsal.RegionScore())
+
+
 L = keras.layers
 
 

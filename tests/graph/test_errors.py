@@ -2,6 +2,7 @@
 
 import re
 
+import keras
 import networks
 import numpy as np
 import pytest
@@ -114,6 +115,13 @@ def test_damaged_files(tmp_path, name, content):
     refused("cannot be read as a Keras model|no GraphDef|without nodes", tmp_path / name)
 
 
+def test_truncated_keras_file_is_called_damaged_first(built, tmp_path):
+    built("functional").save(tmp_path / "model.keras")
+    content = (tmp_path / "model.keras").read_bytes()
+    (tmp_path / "model.keras").write_bytes(content[: len(content) // 2])
+    refused("as a Keras model. It may be damaged; if it has custom", tmp_path / "model.keras")
+
+
 def test_file_of_another_kind(tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"x")
     refused("is no model file tfsal knows.*SavedModel directory", tmp_path / "model.onnx")
@@ -176,14 +184,35 @@ def test_subclassed_model_that_was_never_called():
     refused("it is subclassed and was not called yet. Give specs=", networks.Subclassed())
 
 
+class Text(keras.Model):
+    def __init__(self):
+        super().__init__(name="text")
+        self.embedding = keras.layers.Embedding(9, 4, name="words")
+        self.dense = keras.layers.Dense(2)
+
+    def call(self, ids):
+        return self.dense(tf.reduce_mean(self.embedding(ids), 1))
+
+
+def test_subclassed_model_of_ids_needs_its_dtype():
+    model = Text()
+    model(tf.zeros([2, 6], tf.int32))
+    refused(r"'text' may be ids or words, which its layer 'words' reads.*\[None, 6\]", model)
+    assert tfsal.load(model, specs=tf.TensorSpec([None, 6], tf.int32)).inputs["inputs"]
+
+
 @pytest.mark.parametrize(
     "name, value",
     [("signature", "one"), ("inputs", "x:0"), ("outputs", "y:0"), ("constants", {"a": 1})],
 )
 def test_arguments_without_use(name, value, directory):
     refused("source has no use for it", plain, specs=SPEC, **{name: value})
-    if name != "signature":
+    if name == "constants":
         refused("source has no use for it", directory, **{name: value})
+    elif name != "signature":
+        refused(
+            "are for frozen graphs; for a SavedModel choose signature=", directory, **{name: value}
+        )
 
 
 # ---------------------------------------------------------------- heads with no gradient

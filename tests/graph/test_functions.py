@@ -6,6 +6,7 @@ import tensorflow as tf
 
 import tfsal
 from tfsal.graph.functions import adopt_library, extract, inline_calls, op_name
+from tfsal.graph.normalize import normalize
 
 X = np.linspace(-2, 2, 12).reshape(3, 4).astype("float32")
 
@@ -75,7 +76,7 @@ def test_inlining_changes_no_number(name):
     function = concrete(FUNCTIONS[name])
     original = function.graph.as_graph_def()
     before = original.SerializeToString(deterministic=True)
-    flat, renamed = inline_calls(original)
+    flat, renamed, _ = inline_calls(original)
     assert original.SerializeToString(deterministic=True) == before
     output = renamed[function.outputs[0].name]
     np.testing.assert_array_equal(run(flat, output), function(tf.constant(X)))
@@ -96,18 +97,59 @@ def test_names_that_collide():
         with tf.name_scope(call + "/"):
             outer = tf.multiply(x, 5.0, name="mul")
         y = tf.add(called, outer, name="y")
-    flat, renamed = inline_calls(graph.as_graph_def())
+    flat, renamed, _ = inline_calls(graph.as_graph_def())
     assert renamed[f"{call}/mul:0"] == f"{call}/mul:0"
     np.testing.assert_allclose(run(flat, "y:0"), np.tanh(X) * 2 + X * 5, rtol=1e-6)
     assert y.op.name == "y"
 
 
 def test_effects_keep_their_order():
-    flat, _ = inline_calls(concrete(lambda x: ordered(x) + 0.0).graph.as_graph_def())
+    flat, *_ = inline_calls(concrete(lambda x: ordered(x) + 0.0).graph.as_graph_def())
     nodes = {n.name: n for n in flat.node}
     (read,) = (n for n in flat.node if n.op == "ReadVariableOp")
     waits = [nodes[i[1:]].op for i in read.input if i[0] == "^"]
     assert waits == ["AssignVariableOp"]
+
+
+def test_a_read_before_a_write_stays_before_it():
+    variable = tf.Variable(2.0)
+
+    @tf.function
+    def read_then_write(x):
+        before = variable.read_value()
+        variable.assign(5.0)
+        return x * before
+
+    graph_def = concrete(read_then_write).graph.as_graph_def()
+    flat, *_ = inline_calls(graph_def)
+    normalize(flat)
+    (write,) = (n for n in flat.node if n.op == "AssignVariableOp")
+    by_name = {n.name: n.op for n in flat.node}
+    assert "ReadVariableOp" in {by_name[i[1:]] for i in write.input if i[0] == "^"}
+
+
+def test_a_node_without_inputs_waits_for_what_its_call_waits_for():
+    """No input of it leads to the arguments of the call, through which others wait."""
+    variable = tf.Variable(2.0)
+
+    @tf.function
+    def write():
+        return variable.assign(3.0).read_value()
+
+    @tf.function
+    def read():
+        return variable.read_value() * tf.random.uniform([])
+
+    def both(x):
+        with tf.control_dependencies([write()]):
+            return x + read()
+
+    flat, *_ = inline_calls(concrete(both).graph.as_graph_def())
+    (draw,) = (n for n in flat.node if n.op == "RandomUniform")
+    by_name = {n.name: n for n in flat.node}
+    (constant,) = (by_name[op_name(i)] for i in draw.input if i[0] != "^")
+    waits = {by_name[i[1:]].op for i in constant.input if i[0] == "^"}
+    assert "AssignVariableOp" in waits
 
 
 def test_unknown_op_is_named():
@@ -118,7 +160,7 @@ def test_unknown_op_is_named():
 
 
 def test_extract_cuts_at_the_feeds():
-    flat, renamed = inline_calls(concrete(lambda x: twice(x + 1.0) + 3.0).graph.as_graph_def())
+    flat, renamed, _ = inline_calls(concrete(lambda x: twice(x + 1.0) + 3.0).graph.as_graph_def())
     tanh = next(n.name for n in flat.node if n.op == "Tanh")
     part, used = extract(flat, [renamed["Identity:0"]], {tanh + ":0", "x:0"})
     assert used == {tanh + ":0"}
@@ -126,7 +168,7 @@ def test_extract_cuts_at_the_feeds():
 
 
 def test_functions_are_imported_any_number_of_times():
-    flat, _ = inline_calls(concrete(looped).graph.as_graph_def())
+    flat, *_ = inline_calls(concrete(looped).graph.as_graph_def())
     names = set()
     for _ in range(3):
         part = tf.compat.v1.GraphDef.FromString(flat.SerializeToString())
@@ -146,7 +188,7 @@ def test_a_loop_of_v1_stays_in_order():
             tf.identity(y, name="y")
     finally:
         tf.compat.v1.enable_control_flow_v2()
-    flat, _ = inline_calls(graph.as_graph_def())
+    flat, *_ = inline_calls(graph.as_graph_def())
     order = {n.name: i for i, n in enumerate(flat.node)}
     for node in flat.node:
         for i in map(op_name, node.input):

@@ -98,6 +98,66 @@ def test_keras_layers_are_all_listed(built):
         assert wanted <= names, family
 
 
+def listed(source):
+    net = tfsal.load(source, signature="serving_default" if isinstance(source, str) else None)
+    return [(x.name, x.op, x.shape.rank) for x in net.layers()], net.default_layer
+
+
+@tf.function
+def called(h):
+    return tf.tanh(h) * 2.0
+
+
+@pytest.mark.parametrize("middle", [lambda h: h, called, lambda h: called(called(h))])
+def test_a_plain_module_has_the_same_layers_saved(middle, tmp_path):
+    module = networks.PlainModule(middle)
+    tf.saved_model.save(module, str(tmp_path))
+    layers, default = listed(str(tmp_path))
+    assert (layers, default) == listed(module.__call__)
+    assert len(layers) >= 11 and default in [name for name, *_ in layers]
+
+
+@pytest.mark.parametrize("family", ["functional", "nested", "subclassed", "tf_keras nested"])
+def test_a_keras_model_has_the_same_layers_saved(built, family, tmp_path):
+    for save in (tf.saved_model.save, lambda model, path: model.export(path)):
+        save(built(family), str(tmp_path / "saved"))
+        assert listed(str(tmp_path / "saved")) == listed(built(family))
+
+
+@pytest.mark.parametrize(
+    "shape, layer",
+    [
+        ([4], keras.layers.Dense(3, name="kind")),
+        ([4], keras.layers.Dense(3, activation="softmax", name="kind")),
+        ([5, 4], keras.layers.Dense(3, name="kind")),
+        ([5, 5, 4], keras.layers.UpSampling2D(name="kind")),
+        ([5, 5, 4], keras.layers.UpSampling2D(interpolation="bilinear", name="kind")),
+    ],
+)
+def test_a_model_of_one_layer_shows_the_layer(shape, layer, tmp_path):
+    row = keras.layers.Input(shape, name="row")
+    model = keras.Model(row, layer(row))
+    model.export(str(tmp_path), verbose=False)
+    for source in (model, str(tmp_path)):
+        assert [x.name for x in tfsal.load(source).layers()] == ["kind"]
+
+
+def test_the_last_tensor_that_leaves_a_layer_is_its_output():
+    """The first is used inside the layer and once more after it."""
+
+    class Gate(keras.layers.Layer):
+        def call(self, x):
+            early = tf.nn.softplus(x)
+            return early, tf.tanh(early)
+
+    image = keras.layers.Input([8, 8, 3], name="image")
+    early, late = Gate(name="gate")(keras.layers.Conv2D(4, 3)(image))
+    for order in ([early, late], [late, early]):
+        h = keras.layers.Concatenate()(order)
+        net = tfsal.load(keras.Model(image, keras.layers.GlobalAveragePooling2D()(h)))
+        assert net.tensor(net.resolve("gate")).op == "Tanh"
+
+
 def test_outputs_resolve_first(built):
     net = tfsal.load(built("two inputs"))
     for name, info in net.outputs.items():

@@ -8,8 +8,16 @@ import networks
 import numpy as np
 import pytest
 import tensorflow as tf
-from networks import FAMILIES, PlainModule, batch, inputs_of, plain, plain_weights
-from reference import assert_same, differentiate, error, keras_answer, keras_run, tfsal_answer
+from networks import FAMILIES, MIDDLES, PlainModule, batch, inputs_of, plain, plain_weights
+from reference import (
+    assert_same,
+    check_plain,
+    differentiate,
+    error,
+    keras_answer,
+    keras_run,
+    tfsal_answer,
+)
 
 import tfsal
 
@@ -120,57 +128,6 @@ def test_dense_output():
 # ---------------------------------------------------------------- plain TensorFlow
 
 
-def cond(h):
-    return tf.cond(tf.reduce_mean(h) > 0.1, lambda: tf.tanh(h) * 2, lambda: tf.exp(-h))
-
-
-def loop(h):
-    def body(i, state):
-        return i + 1, tf.tanh(state * 1.1 + tf.nn.silu(state) * 0.1)
-
-    return tf.while_loop(lambda i, _: i < 3, body, [0, h])[1]
-
-
-def mapped(h):
-    return tf.map_fn(lambda row: tf.tanh(row) * tf.reduce_max(row), h)
-
-
-def called(h):
-    """Functions in functions, called twice, one of them inside a loop's body."""
-
-    @tf.function
-    def inner(x, n):
-        return tf.while_loop(lambda i, _: i < n, lambda i, s: (i + 1, bend(s)), [0, x])[1]
-
-    @tf.function
-    def bend(x):
-        return tf.tanh(x) + 0.1 * x
-
-    return inner(h, 2) + bend(inner(tf.sqrt(h), 1))
-
-
-MIDDLES = {
-    "straight": lambda h: h,
-    "cond": cond,
-    "while": loop,
-    "map_fn": mapped,
-    "calls": called,
-}
-
-
-def check_plain(load, middle=lambda h: h, tolerance=1e-5, layer="features"):
-    weights, x = plain_weights(), batch(3, 16, 16, 3)
-
-    def run(tensors):
-        values = plain(tensors[0], weights, middle)
-        return values["features"], values["logits"]
-
-    reference = differentiate(run, [x], CLASS_INDEX)
-    net = load()
-    assert_same(tfsal_answer(net, [x], CLASS_INDEX, layer), reference, tolerance)
-    return net
-
-
 @pytest.mark.parametrize("middle", MIDDLES)
 def test_module_live_and_saved(middle, tmp_path):
     module = PlainModule(MIDDLES[middle])
@@ -219,55 +176,6 @@ def test_specs_of_a_keras_model_choose_its_shapes():
     assert net.inputs["image"].shape.as_list() == [None, 16, 16, 3]
 
 
-# ---------------------------------------------------------------- frozen graphs and TF1
-
-
-def tf1_graph(middle=lambda h: h, use_resource=None, switch=False):
-    """A TF1 graph of the plain network and a session with its variables."""
-    graph = tf.Graph()
-    with graph.as_default():
-        x = tf.compat.v1.placeholder(tf.float32, [None, 16, 16, 3], name="image")
-        weights = plain_weights()
-        if use_resource is not None:
-            weights = {
-                name: tf.compat.v1.get_variable(name, initializer=w, use_resource=use_resource)
-                for name, w in weights.items()
-            }
-        if switch:
-            training = tf.compat.v1.placeholder(tf.bool, [], name="is_training")
-            outer = middle
-            middle = lambda h: outer(tf.compat.v1.cond(training, lambda: h * 0.0, lambda: h))  # noqa: E731
-        values = plain(x, weights, middle)
-        session = tf.compat.v1.Session(graph=graph)
-        session.run(tf.compat.v1.global_variables_initializer())
-    return session, x, values
-
-
-@pytest.fixture
-def v1_control_flow():
-    tf.compat.v1.disable_control_flow_v2()
-    yield
-    tf.compat.v1.enable_control_flow_v2()
-
-
-ENDS = {"inputs": ["image:0"], "outputs": ["probabilities:0"]}
-
-
-@pytest.mark.parametrize("source", ["file", "object", "named"])
-def test_frozen_graph(source, tmp_path):
-    session, _, _ = tf1_graph()
-    graph_def = session.graph.as_graph_def()
-    before = graph_def.SerializeToString(deterministic=True)
-    (tmp_path / "frozen.pb").write_bytes(graph_def.SerializeToString())
-    ends = (
-        ENDS if source != "named" else {"inputs": {"x": "image"}, "outputs": {"p": "probabilities"}}
-    )
-    given = tmp_path / "frozen.pb" if source == "file" else graph_def
-    net = check_plain(lambda: tfsal.load(given, **ends))
-    assert list(net.inputs) == (["x"] if source == "named" else ["image"])
-    assert graph_def.SerializeToString(deterministic=True) == before
-
-
 def test_frozen_keras_model(built):
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -278,80 +186,17 @@ def test_frozen_keras_model(built):
     check_keras(model, graph_def, inputs=["image:0"], outputs=[last + ":0"])
 
 
-def test_constants_for_other_placeholders(v1_control_flow):
-    session, _, _ = tf1_graph(switch=True)
-    graph_def = session.graph.as_graph_def()
-    assert {"Switch", "Merge"} <= {n.op for n in graph_def.node}
-    for name in ("is_training:0", "is_training"):
-        check_plain(lambda name=name: tfsal.load(graph_def, **ENDS, constants={name: False}))
-    with pytest.raises(tfsal.TfsalError, match=r"is_training.*constants="):
-        tfsal.load(graph_def, **ENDS)
+def test_integer_keys_of_outputs():
+    net = tfsal.load(lambda x: {1: x * 2.0, 0: tf.tanh(x)}, specs=tf.TensorSpec([None, 4]))
+    assert list(net.outputs) == ["0", "1"]
+    assert net.outputs["0"].op == "Identity" and "Tanh" in {x.op for x in net.layers()}
+    np.testing.assert_array_equal(net.as_function()(tf.ones([1, 4]))["1"], [[2.0] * 4])
 
 
-@pytest.mark.parametrize("resource", [True, False], ids=["resource", "reference"])
-@pytest.mark.parametrize("given", ["tensors", "names", "dicts"])
-def test_tf1_session(resource, given):
-    session, x, values = tf1_graph(use_resource=resource)
-    y = values["probabilities"]
-    before = session.graph.as_graph_def().SerializeToString(deterministic=True)
-    ends = {"tensors": ([x], y), "names": ("image:0", ["probabilities:0"])}
-    inputs, outputs = ends.get(given, ({"image": x}, {"p": "probabilities:0"}))
-    check_plain(lambda: tfsal.load((session, inputs, outputs)))
-    assert session.graph.as_graph_def().SerializeToString(deterministic=True) == before
-
-
-@pytest.mark.parametrize("resource", [True, False], ids=["resource", "reference"])
-@pytest.mark.parametrize("middle", ["straight", "cond"])
-def test_tf1_saved_model(resource, middle, v1_control_flow, tmp_path):
-    session, x, values = tf1_graph(MIDDLES[middle], use_resource=resource)
-    with session.graph.as_default():
-        builder = tf.compat.v1.saved_model.builder.SavedModelBuilder(str(tmp_path / "saved"))
-        signature = tf.compat.v1.saved_model.predict_signature_def(
-            {"image": x}, {"probabilities": values["probabilities"]}
-        )
-        builder.add_meta_graph_and_variables(
-            session, ["serve"], {"serving_default": signature, "second": signature}
-        )
-        builder.save()
-    net = check_plain(lambda: tfsal.load(tmp_path / "saved"), MIDDLES[middle])
-    assert "Merge" in {n.op for n in net.graph_def.node} or middle == "straight"
-    check_plain(lambda: tfsal.load(tmp_path / "saved", signature="second"), MIDDLES[middle])
-
-
-@pytest.mark.parametrize("resource", [None, True], ids=["frozen", "variables"])
-def test_tf1_cond(resource, v1_control_flow):
-    session, x, values = tf1_graph(cond, use_resource=resource)
-    check_plain(lambda: tfsal.load((session, x, values["probabilities"])), cond)
-
-
-@pytest.mark.parametrize("resource", [None, True], ids=["frozen", "variables"])
-def test_tf1_while(resource, v1_control_flow):
-    """A loop of TF1 runs; its gradient is lost on the way, so it can be explained after it only."""
-
-    def middle(h):
-        return tf.ensure_shape(loop(h), h.shape)  # An import of a loop forgets its shapes.
-
-    session, x, values = tf1_graph(middle, use_resource=resource)
-    net = tfsal.load((session, x, values["probabilities"]))
-    image, weights = batch(3, 16, 16, 3), plain_weights()
-    after = [n.name for n in net.graph_def.node if n.op == "Tanh"][-1] + ":0"
-
-    def run(tensors):
-        h = tf.tanh(loop(plain(tensors[0], weights)["features"]))
-        return h, tf.reshape(h, [3, -1]) @ weights["dense"]
-
-    reference = differentiate(run, [image], CLASS_INDEX)
-    explained = tfsal.GradCAM(after).explain(net, image, CLASS_INDEX)
-    assert error(explained.attribution, reference.grad_cam) < 1e-5
-    assert error(explained.score, reference.score) < 1e-5
-
-
-@pytest.mark.parametrize("method", [tfsal.VanillaGradient(), tfsal.GradCAM("features")])
-def test_tf1_while_has_no_gradient(method, v1_control_flow):
-    session, x, values = tf1_graph(loop)
-    net = tfsal.load((session, x, values["probabilities"]))
-    with pytest.raises(tfsal.errors.GradientError, match=r"\(Exit\)"):
-        method(net, batch(1, 16, 16, 3))
+def test_a_model_graph_is_returned_as_it_is(tmp_path):
+    net = tfsal.load(probabilities, specs=SPEC)
+    assert tfsal.load(net) is net and net.path is None
+    assert repr(net) == "<ModelGraph of the function 'probabilities': image -> output_0>"
 
 
 # ---------------------------------------------------------------- preprocessing, tables

@@ -94,7 +94,7 @@ def _distinct(names):
     """Names that a signature accepts, each once."""
     taken, result = set(), []
     for name in names:
-        name = base = re.sub(r"[^\w./:-]", "_", name)
+        name = base = re.sub(r"[^\w./:-]", "_", str(name))
         count = 1
         while name in taken:
             name, count = f"{base}_{count}", count + 1

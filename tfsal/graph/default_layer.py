@@ -1,8 +1,8 @@
 """Which layer a class activation map is drawn on when the user names none.
 
 The output, after normalisation and activation, of the last convolution or of the merge that joins
-branches, that still has positions and lies on every way from the inputs to the score. Pooling ends
-the search. For a dense output (segmentation) no inner layer needs to be on every way, because skip
+branches, that still has positions and lies on every path from the inputs to the score. Pooling ends
+the search. For a dense output (segmentation) no inner layer needs to be on every path, because skip
 connections go around it: there it is the deepest such tensor of the lowest resolution.
 """
 
@@ -25,13 +25,14 @@ _ELEMENTWISE = frozenset(
 )
 
 
-def default_layer(flow, tensors, convolutions):
+def default_layer(flow, tensors, convolutions, sized):
     """Finds the default layer.
 
     Args:
       flow: Flow to the score.
       tensors: {tensor name: TensorInfo}.
       convolutions: names of the ops that convolve, loops over a convolution among them.
+      sized: function that returns `tensors` with as few unknown sizes as possible.
 
     Returns:
       A tensor name, or None when no tensor qualifies.
@@ -39,7 +40,7 @@ def default_layer(flow, tensors, convolutions):
     dense = any(tensors[sink].is_map for sink in flow.sinks)
     if dense:
         maps = [t for t in flow.order if tensors[t].is_map and op_name(t) in convolutions]
-        anchors = _lowest_resolution(maps, tensors)
+        anchors = _lowest_resolution(maps, sized())
     else:
         anchors = _anchors(flow, tensors, convolutions)
     found, end = None, -1
@@ -92,10 +93,10 @@ def _lowest_resolution(maps, tensors):
 
 
 def _after_activation(tensor, flow, tensors):
-    """Follows the ways on while they only normalise, activate or add a skip connection.
+    """Follows the paths on while they only normalise, activate or add a skip connection.
 
     Returns:
-      (the last tensor with the same positions and channels, how far the ways were followed).
+      (the last tensor with the same positions and channels, how far the paths were followed).
     """
     found = current = tensor
     while (following := flow.next_common(current)) is not None:

@@ -26,8 +26,8 @@ class Flow:
       sinks: tensor names that the score is computed from.
 
     Attributes:
-      order: names of the tensors on a way from a source to a sink, in topological order.
-      sources, sinks: as given, those that are on a way.
+      order: names of the tensors on a path from a source to a sink, in topological order.
+      sources, sinks: as given, those that are on a path.
     """
 
     def __init__(self, producers, sources, sinks):
@@ -55,7 +55,7 @@ class Flow:
         return tensor in self.position
 
     def inputs(self, tensor):
-        """The tensors on the way that this one is computed from."""
+        """The tensors on these paths that this one is computed from."""
         return self._inputs[tensor]
 
     @functools.cached_property
@@ -68,7 +68,7 @@ class Flow:
 
     @functools.cached_property
     def trunk(self):
-        """Tensors that are on every way from the inputs to the score, in order."""
+        """Tensors on every path from the inputs to the score, in order: the score's dominators."""
         before = _dominators(self.order, self._inputs, self.sources)
         tensor = self.sinks[0] if self.sinks else None
         for sink in self.sinks[1:]:
@@ -84,7 +84,10 @@ class Flow:
         return _dominators(self.order[::-1], self._outputs, self.sinks)
 
     def next_common(self, tensor):
-        """The first tensor that every way from `tensor` to the score runs through, or None."""
+        """The first tensor that every path from `tensor` to the score runs through, or None.
+
+        It is the immediate post-dominator of `tensor`.
+        """
         return self._after[tensor]
 
     def between(self, first, last):

@@ -88,7 +88,7 @@ def _named(names):
 
 
 def _specs(graph_def, inputs, outputs):
-    """{tensor name: tf.TensorSpec} of the inputs; checks every name on the way."""
+    """{tensor name: tf.TensorSpec} of the inputs; checks every name, too."""
     graph = tf.Graph()
     with graph.as_default():
         try:

@@ -43,7 +43,7 @@ def inline_calls(graph_def):
 
     Returns:
       (flat GraphDef with nodes in topological order, {tensor name before: tensor name after} for
-      every tensor of the outer graph).
+      every tensor of the outer graph, the scopes that hold the body of a call).
 
     Raises:
       SourceError: an op is not registered in this process.
@@ -51,7 +51,7 @@ def inline_calls(graph_def):
     inliner = _Inliner(graph_def)
     flat, renamed = inliner.run()
     prune_library(flat)
-    return flat, renamed
+    return flat, renamed, inliner.calls
 
 
 class _Inliner:
@@ -59,6 +59,7 @@ class _Inliner:
         self.graph_def = graph_def
         self.functions = {f.signature.name: f for f in graph_def.library.function}
         self.names = {n.name for n in graph_def.node}
+        self.calls = set()
         self.out = graph_pb2.GraphDef(versions=graph_def.versions, library=graph_def.library)
 
     def run(self):
@@ -85,6 +86,7 @@ class _Inliner:
         return [f"{name}:{i}" for i in range(len(self._output_names(node)))], [name]
 
     def _inline(self, function, prefix, inputs, waits):
+        self.calls.add(prefix)
         arguments = [a.name for a in function.signature.input_arg]
         tensors = dict(zip(arguments, inputs, strict=True))
         controls = {a: list(waits) for a in arguments}

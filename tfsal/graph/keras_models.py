@@ -8,6 +8,9 @@ import tensorflow as tf
 from tfsal.errors import SourceError
 from tfsal.graph.concrete import trace
 
+_READ_IDS = frozenset(
+    "Embedding ReversibleEmbedding StringLookup IntegerLookup TextVectorization Hashing".split()
+)
 _UNNAMED = re.compile(r"keras_tensor(_\d+)?$|input_\d+$|input_layer(_\d+)?$")
 
 
@@ -46,8 +49,9 @@ def from_file(path, specs=None):
         else:
             return from_model(model, specs, origin=f"the Keras file '{path}'")
     raise SourceError(
-        f"'{path}' cannot be read as a Keras model ({'; '.join(reasons)}). If it has custom "
-        "objects, load it with keras.models.load_model(custom_objects=...) and give the model."
+        f"'{path}' cannot be read as a Keras model. It may be damaged; if it has custom objects, "
+        "load it with keras.models.load_model(custom_objects=...) and give the model. "
+        f"({'; '.join(reasons)})"
     )
 
 
@@ -102,12 +106,26 @@ def _input_specs(model, family):
     # A subclassed model remembers the shapes of its first call, its batch size among them.
     shapes = getattr(model, "_build_shapes_dict", None) or {}
     if len(shapes) == 1:
-        return _specs_of_shapes(next(iter(shapes.values())), model.input_dtype)
+        specs = _specs_of_shapes(next(iter(shapes.values())), model.input_dtype)
+        _refuse_ids(model, tf.nest.flatten(specs))
+        return specs
     raise SourceError(
         f"The inputs of the model '{model.name}' are unknown: it is subclassed and "
         f"{'has several arguments' if shapes else 'was not called yet'}. Give specs=, such as "
         "specs=tf.TensorSpec([None, 224, 224, 3], tf.float32, name='image')."
     )
+
+
+def _refuse_ids(model, specs):
+    """Keras remembers no dtypes of a subclassed model, and ids or words are not floats."""
+    readers = [layer for layer in model._flatten_layers() if type(layer).__name__ in _READ_IDS]
+    rows = [spec for spec in specs if spec.shape.rank is not None and spec.shape.rank <= 2]
+    if readers and rows:
+        raise SourceError(
+            f"The inputs of the model '{model.name}' may be ids or words, which its layer "
+            f"'{readers[0].name}' reads, and Keras does not remember their dtype. Give specs=, "
+            f"such as specs=tf.TensorSpec({rows[0].shape.as_list()}, tf.int32, name='tokens')."
+        )
 
 
 def _specs_of_shapes(shapes, dtype):

@@ -8,6 +8,7 @@ the scope 'conv2d_1_1' while the scope 'conv2d_1' belongs to the layer 'conv2d'.
 
 import difflib
 import functools
+import itertools
 import re
 
 from tfsal.errors import LayerError
@@ -17,8 +18,10 @@ _COUNTER = re.compile(r"_\d+$")
 # Scopes that TensorFlow opens inside a layer.
 _INSIDE_A_LAYER = frozenset(
     "batchnorm moments Tensordot conv1d separable_conv2d einsum while cond resize "
-    "TensorArrayUnstack TensorArrayV2Stack".split()
+    "TensorArrayUnstack TensorArrayV2Stack Repeat Repeat_1".split()
 )
+# Ops that a call, or the end of a function, puts around what the model computes.
+_FORWARDING = frozenset(("Identity", "IdentityN", "Placeholder"))
 
 
 class LayerNames:
@@ -27,11 +30,13 @@ class LayerNames:
     Args:
       flow: Flow to all outputs of the model.
       tensors: {tensor name: TensorInfo}.
+      calls: scopes that hold the body of an inlined call; TensorFlow named them, not a person.
     """
 
-    def __init__(self, flow, tensors):
+    def __init__(self, flow, tensors, calls=()):
         self._flow = flow
         self._tensors = tensors
+        self._calls = set(calls)
 
     @functools.cached_property
     def _leaving(self):
@@ -90,7 +95,32 @@ class LayerNames:
             if not _INSIDE_A_LAYER.intersection(scope.split("/")):
                 children.setdefault(scope.rpartition("/")[0], set()).add(scope)
         blocks = {scope for scope, inner in children.items() if len(inner) > 1}
+        blocks |= {scope for scope in scopes if {scope, *_parents(scope)} <= self._calls}
+        blocks |= self._wrappers
         return blocks.union(*(_parents(scope) for scope in blocks))
+
+    @functools.cached_property
+    def _shared(self):
+        """The innermost scope that holds everything the model computes, and those around it."""
+        ops = [
+            op_name(t)
+            for t in self._flow.order
+            if t not in self._flow.sources and self._tensors[t].op not in _FORWARDING
+        ]
+        shared = _common_prefix(ops).rstrip("/")
+        return [*_parents(shared), shared]
+
+    @functools.cached_property
+    def _wrappers(self):
+        """Scopes around a model that is a single layer: all is in the one scope they hold."""
+        outer = [s for s in self._shared if not _INSIDE_A_LAYER.intersection(s.split("/"))]
+        return set(outer[:-1])
+
+    @functools.cached_property
+    def _root(self):
+        """Prefix of the call that the whole model is, as a SavedModel's signature is one."""
+        calls = itertools.takewhile(lambda scope: scope in self._calls, self._shared)
+        return "".join(scope + "/" for scope in list(calls)[-1:])
 
     def _shortest(self, name, tensor):
         """The name without Keras's counters where that still means the same tensor."""
@@ -100,11 +130,11 @@ class LayerNames:
             candidate = "/".join(parts)
             if self.matches(candidate) == [tensor]:
                 return candidate
-        return op_name(tensor)
+        return op_name(tensor).removeprefix(self._root)
 
     def matches(self, layer):
         """Returns the tensors a name may stand for: one, none, or several that are as good."""
-        for tensor in (layer, layer + ":0"):
+        for tensor in (layer, layer + ":0", self._root + layer, self._root + layer + ":0"):
             if tensor in self._flow:
                 return [tensor]
         parts = [re.escape(part) for part in layer.split("/")]

@@ -30,7 +30,8 @@ def load(source, signature=None, inputs=None, outputs=None, specs=None, constant
         - a path to a frozen `.pb` file, or a GraphDef; needs `inputs` and `outputs`;
         - a TF1 tuple `(session, inputs, outputs)`;
         - a tf.types.experimental.ConcreteFunction;
-        - a tf.function or any callable; needs `specs`, unless it has an input_signature.
+        - a tf.function or any callable; needs `specs`, unless it has an input_signature;
+        - a ModelGraph, which is returned as it is.
       signature: name of the signature of a SavedModel; default 'serving_default'.
       inputs: for a frozen graph, the tensor names to feed, or {name: tensor name}.
       outputs: for a frozen graph, the tensor names to return, or {name: tensor name}.
@@ -49,12 +50,14 @@ def load(source, signature=None, inputs=None, outputs=None, specs=None, constant
     """
     if isinstance(source, (str, os.PathLike)):
         return _load_path(pathlib.Path(source), signature, inputs, outputs, specs, constants)
+    if isinstance(source, ModelGraph):
+        return source
     _refuse(signature, "signature", "a SavedModel directory")
     if isinstance(source, graph_pb2.GraphDef):
         return frozen.from_graph_def(source, inputs, outputs, constants, "a GraphDef")
     if isinstance(source, tuple) and source and isinstance(source[0], tf.compat.v1.Session):
         return frozen.from_session(source, constants)
-    _refuse(inputs or outputs, "inputs / outputs", "a frozen graph")
+    _refuse(inputs or outputs, "inputs= / outputs", "a frozen graph")
     _refuse(constants, "constants", "a frozen graph or a TF1 session")
     if keras_models.is_keras_model(source):
         return keras_models.from_model(source, specs)
@@ -69,7 +72,11 @@ def _load_path(path, signature, inputs, outputs, specs, constants) -> ModelGraph
     if not path.exists():
         raise SourceError(f"There is no model at '{path}'.")
     if path.is_dir():
-        _refuse(inputs or outputs, "inputs / outputs", "a frozen graph; choose a signature")
+        if inputs is not None or outputs is not None:
+            raise SourceError(
+                "inputs= and outputs= (--input, --output) are for frozen graphs; for a SavedModel "
+                "choose signature= (--signature)."
+            )
         _refuse(constants, "constants", "a frozen graph")
         return saved_model.from_directory(path, signature)
     _refuse(signature, "signature", "a SavedModel directory")

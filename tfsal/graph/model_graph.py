@@ -6,17 +6,21 @@ import functools
 import tensorflow as tf
 
 from tfsal.errors import InputError, LayerError, SourceError, TargetError
-from tfsal.graph import functions
+from tfsal.graph import functions, probes
 from tfsal.graph.default_layer import CONVOLUTIONS, default_layer
-from tfsal.graph.flow import Flow, producers
+from tfsal.graph.evaluation import Evaluation
+from tfsal.graph.flow import Flow
 from tfsal.graph.layers import LayerNames
+from tfsal.graph.layout import channels_first
 from tfsal.graph.normalize import normalize, rewrite_grouped_convolutions
 from tfsal.graph.tensor_info import TensorInfo
 
 _SCOPE = "model"
-_BATCH_PROBE = 100003  # A prime.
 # Ops between a softmax or sigmoid and the output that leave the values as they are.
 _TRANSPARENT = frozenset(("Identity", "IdentityN", "Cast", "Reshape", "Squeeze", "StopGradient"))
+_RESCALING = frozenset(
+    "Mul Add AddV2 Sub RealDiv ClipByValue Minimum Maximum StridedSlice GatherV2".split()
+)
 _SQUASHING = frozenset(("Softmax", "LogSoftmax", "Sigmoid"))
 
 
@@ -34,6 +38,7 @@ class ModelGraph:
       lost_gradients: ops whose custom gradient could not be carried over.
       saved: the object `tf.saved_model.load` returned, for a SavedModel source; else None.
       saved_defaults: {signature: {input: TensorProto}} of a SavedModel source.
+      path: pathlib.Path of the SavedModel directory it came from; None for any other source.
       needs_xla: True when the source holds functions that only XLA can run.
     """
 
@@ -65,7 +70,7 @@ class ModelGraph:
         Raises:
           SourceError: an op is unknown, or a placeholder is neither an input nor captured.
         """
-        flat, renamed = functions.inline_calls(graph_def)
+        flat, renamed, self._calls = functions.inline_calls(graph_def)
         self.needs_xla = any(
             _must_compile(x) for x in (*graph_def.node, *graph_def.library.function)
         )
@@ -75,6 +80,7 @@ class ModelGraph:
         self.variables = list(variables)
         self.saved = saved
         self.saved_defaults = saved_defaults or {}
+        self.path = None
         self.keep = list(keep)
         self._captures = {renamed.get(t, t): value for t, value in captures.items()}
         self._inputs = {k: (renamed.get(t, t), spec) for k, (t, spec) in inputs.items()}
@@ -113,29 +119,54 @@ class ModelGraph:
         """
         specs = [spec for _, spec in self._inputs.values()]
         open_batch = any(spec.shape.rank and spec.shape[0] is None for spec in specs)
-        probes = [_with_batch(spec, _BATCH_PROBE) for spec in specs]
+        traced = [probes.with_batch(spec) for spec in specs] if open_batch else specs
         try:
-            self._describe(probes if open_batch else specs)
+            values = self._values(traced)
         except (ValueError, tf.errors.InvalidArgumentError):
-            self._describe(specs)  # A size inside fits one batch size only.
+            traced = specs  # A size inside fits one batch size only.
+            values = self._values(specs)
+        first_sizes = {spec.shape[0] for spec in traced if spec.shape.rank}
+        # Beside an open batch, a fixed first size is no batch.
+        first_sizes = {None} | (first_sizes & {probes.BATCH} or first_sizes)
+        self._producers = {name: inputs for name, _, _, _, inputs in values}
+        shapes = {name: shape for name, _, shape, _, _ in values}
+        first = channels_first(self.graph_def, self._producers, shapes)
+        self._tensors = {}
+        for name, op, shape, dtype, _ in values:
+            batched = not shape.rank or shape[0] in first_sizes
+            if shape.rank:
+                shape = tf.TensorShape([None if s and s % probes.BATCH == 0 else s for s in shape])
+            self._tensors[name] = TensorInfo(name, name, op, shape, dtype, batched, name in first)
 
-    def _describe(self, specs):
-        self._tensors, self._producers = {}, {}
-        first_sizes = {spec.shape[0] for spec in specs if spec.shape.rank} | {None}
+    def _values(self, specs):
+        """[(name, op, shape, dtype, producers)] of every tensor, for inputs of these specs."""
+        values = []
 
         def trace(*feeds):
             evaluation = self.evaluate(dict(zip(self._inputs, feeds, strict=True)))
             for name, op, value, inputs in evaluation.tensors():
-                shape = value.shape
-                batched = not shape.rank or shape[0] in first_sizes
-                if shape.rank:
-                    shape = [None if s and s % _BATCH_PROBE == 0 else s for s in shape]
-                self._tensors[name] = TensorInfo(
-                    name, name, op, tf.TensorShape(shape), value.dtype, batched
-                )
-                self._producers[name] = inputs
+                values.append((name, op, value.shape, value.dtype, inputs))
 
         tf.function(trace, autograph=False).get_concrete_function(*specs)
+        return values
+
+    def _sized(self):
+        """{tensor name: TensorInfo}, with open sizes of the inputs replaced by an example.
+
+        A model that takes images of any size has maps of unknown sizes, which cannot be compared.
+        """
+        specs = [spec for _, spec in self._inputs.values()]
+        sized = [probes.with_sizes(spec) for spec in specs]
+        if sized == specs:
+            return self._tensors
+        try:
+            shapes = {name: shape for name, _, shape, _, _ in self._values(sized)}
+        except (ValueError, tf.errors.InvalidArgumentError):
+            return self._tensors
+        return {
+            name: dataclasses.replace(info, shape=shapes[name])
+            for name, info in self._tensors.items()
+        }
 
     def evaluate(self, feeds, fetches=None):
         """Imports the model into the function being traced.
@@ -197,7 +228,7 @@ class ModelGraph:
 
     @functools.cached_property
     def _names(self):
-        return LayerNames(self.flow(self._outputs.values()), self._tensors)
+        return LayerNames(self.flow(self._outputs.values()), self._tensors, self._calls)
 
     def flow(self, sinks, sources=None):
         """Returns the Flow from the inputs, or from the given tensors, to the given tensors."""
@@ -280,6 +311,17 @@ class ModelGraph:
                 return tensor
             current = inputs[0]
 
+    def is_probability(self, tensor) -> bool:
+        """True when a tensor is a softmax or sigmoid, rescaled, clipped or a part of one."""
+        while True:
+            info, inputs = self._tensors[tensor], self._producers[tensor]
+            if info.op in ("Softmax", "Sigmoid"):
+                return True
+            inputs = [t for t in inputs if t in self.flow([tensor])]
+            if len(inputs) != 1 or info.op not in _RESCALING | _TRANSPARENT:
+                return False
+            tensor = inputs[0]
+
     @property
     def default_layer(self) -> str:
         """Name of the layer that class activation maps are drawn on for the only output."""
@@ -288,22 +330,28 @@ class ModelGraph:
     def default_layer_for(self, target) -> str:
         """Returns the name of the layer that maps of this target are drawn on.
 
+        Args:
+          target: anything with `tensors(net)`, the names of the tensors its score is made of.
+
         Raises:
-          LayerError: no layer has positions and lies on the way to the score.
+          LayerError: no layer has positions and lies on every path to the score.
         """
         return self.layer_name(self._default_layer(tuple(target.tensors(self))))
 
     def _default_layer(self, sinks):
         def find():
             convolutions = functions.nodes_with(self.graph_def, CONVOLUTIONS)
-            return default_layer(self.map_flow(sinks), self._tensors, convolutions)
+            return default_layer(self.map_flow(sinks), self._tensors, convolutions, self._sized)
 
         tensor = self.memoize(("default layer", sinks), find)
         if tensor is None:
+            turned = any(self._tensors[t].channels_first for t in self.map_flow(sinks).order)
             raise LayerError(
-                "This model has no convolution or merge with positions on the way to the score, "
-                "so there is nothing to draw a class activation map on. Name a layer "
-                "(`tfsal layers MODEL` lists them) or use a gradient method, which needs none."
+                "This model has no convolution or merge with positions on every path to the score, "
+                "so there is nothing to draw a class activation map on. "
+                f"{'Some layers have their channels first: transpose them. ' * turned}"
+                "Name a layer (`tfsal layers MODEL` lists them) or use a gradient method, which "
+                "needs none."
             )
         return tensor
 
@@ -313,47 +361,21 @@ class ModelGraph:
             self._functions[key] = make()
         return self._functions[key]
 
+    def __repr__(self):
+        return (
+            f"<ModelGraph of {self.origin}: {', '.join(self.inputs)} -> {', '.join(self.outputs)}>"
+        )
+
     def __str__(self):
         from tfsal.graph.summary import summary
 
         return summary(self)
 
 
-class Evaluation:
-    """One copy of the model inside a function being traced: tensor name -> tf.Tensor."""
-
-    def __init__(self, graph, scope, graph_def, given):
-        self._graph = graph
-        self._scope = scope
-        self._graph_def = graph_def
-        self._given = given
-
-    def __getitem__(self, tensor):
-        if tensor in self._given:
-            return self._given[tensor]
-        return self._graph.get_tensor_by_name(self._scope + tensor)
-
-    def tensors(self):
-        """Yields (name, op type, tf.Tensor, names it is computed from), in topological order."""
-        for name, value in self._given.items():
-            yield name, "Placeholder", value, ()
-        for node in self._graph_def.node:
-            op = self._graph.get_operation_by_name(self._scope + node.name)
-            inputs = [functions.canonical(i) for i in node.input if i[0] != "^"]
-            for i, value in enumerate(op.outputs):
-                yield f"{node.name}:{i}", op.type, value, producers(op.type, i, inputs)
-
-
 def _same_size(a, b):
     """True when both have as many values for each example, as x[:, 0] of [N, 1] has."""
     sizes = [i.shape[1:].num_elements() if i.shape.rank else None for i in (a, b)]
     return sizes[0] is not None and sizes[0] == sizes[1]
-
-
-def _with_batch(spec, size):
-    if not spec.shape.rank or spec.shape[0] is not None:
-        return spec
-    return tf.TensorSpec([size, *spec.shape[1:]], spec.dtype, spec.name)
 
 
 def _must_compile(proto):

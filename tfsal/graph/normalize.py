@@ -6,7 +6,7 @@ dropped, custom gradients are judged, grouped convolutions become ops that every
 
 import tensorflow as tf
 from tensorflow.core.framework import graph_pb2
-from tensorflow.python.framework import ops
+from tensorflow.python.framework import op_def_registry, ops
 
 from tfsal.graph.functions import called_functions, canonical, op_name, output_index
 
@@ -106,6 +106,7 @@ def has_gradient(op_type):
 def _drop_pure_control_inputs(graph_def):
     """Drops control inputs that only order pure reads; they keep dead code alive.
 
+    What writes, or has another effect, still waits for the reads that come before it.
     v1 control flow needs its control inputs to know which frame a constant belongs to.
     """
     by_name = {n.name: n for n in graph_def.node}
@@ -120,9 +121,16 @@ def _drop_pure_control_inputs(graph_def):
         return memo[name]
 
     for node in graph_def.node:
+        if _has_effect(node):
+            continue
         kept = [i for i in node.input if i[0] != "^" or not pure(i[1:])]
         del node.input[:]
         node.input.extend(kept)
+
+
+def _has_effect(node):
+    op_def = op_def_registry.get(node.op)
+    return node.op not in _PURE and (op_def is None or op_def.is_stateful)
 
 
 def rewrite_grouped_convolutions(graph_def, shape):

@@ -1,5 +1,7 @@
 """SavedModel directory -> ModelGraph."""
 
+import re
+
 import tensorflow as tf
 from tensorflow.python.saved_model import loader_impl
 
@@ -10,6 +12,7 @@ from tfsal.graph.constants import lift_constants
 from tfsal.graph.functions import op_name
 
 _REF_VARIABLES = frozenset(("Variable", "VariableV2"))
+_TABLE = re.compile("(Mutable)?(HashTable|DenseHashTable|HashTableOfTensors)(V2)?$")
 
 
 def from_directory(path, signature=None):
@@ -29,14 +32,17 @@ def from_directory(path, signature=None):
     function = signatures[name]
     origin = f"the SavedModel '{path}', signature '{name}'"
     if any(n.op in _REF_VARIABLES for n in function.graph.as_graph_def().node):
-        return _from_reference_variables(path, name, origin)
-    return from_concrete_function(
-        function,
-        origin=origin,
-        keep=[loaded],
-        saved=loaded,
-        saved_defaults=_defaults(path),
-    )
+        net = _from_reference_variables(path, name, origin)
+    else:
+        net = from_concrete_function(
+            function,
+            origin=origin,
+            keep=[loaded],
+            saved=loaded,
+            saved_defaults=_defaults(path),
+        )
+    net.path = path.absolute()
+    return net
 
 
 def _defaults(path):
@@ -84,6 +90,7 @@ def _from_reference_variables(path, name, origin):
         graph_def = tf.compat.v1.graph_util.convert_variables_to_constants(
             session, session.graph.as_graph_def(), [op_name(t) for t in wanted]
         )
+    _refuse_tables(graph_def, path)
     captures = lift_constants(graph_def)
     saved = tf.Module()
     saved.lifted = list(captures.values())
@@ -101,3 +108,14 @@ def _from_reference_variables(path, name, origin):
     saved.signatures = {key: net.as_function() for key, net in nets.items()}
     nets[name].saved = saved
     return nets[name]
+
+
+def _refuse_tables(graph_def, path):
+    """A table belongs to the session it was filled in, which is closed."""
+    tables = [n.name for n in graph_def.node if _TABLE.match(n.op)]
+    if tables:
+        raise SourceError(
+            f"The SavedModel '{path}' reads the lookup table '{tables[0]}' and has reference "
+            "variables of TensorFlow 1, whose tables cannot be carried over. Save it again with "
+            "TensorFlow 2, or in TensorFlow 1 with resource variables (use_resource=True)."
+        )

@@ -16,6 +16,7 @@ class TensorInfo:
       shape: static shape; unknown sizes are None.
       dtype: its tf.DType.
       batched: False where the first axis is known not to be the batch.
+      channels_first: True where the channels are known to be the second axis, not the last.
     """
 
     name: str
@@ -24,6 +25,7 @@ class TensorInfo:
     shape: tf.TensorShape
     dtype: tf.DType
     batched: bool = True
+    channels_first: bool = False
 
     @property
     def spec(self) -> tf.TensorSpec:
@@ -32,14 +34,20 @@ class TensorInfo:
 
     @property
     def spatial(self) -> tuple:
-        """Sizes between batch and channels; () for a vector, None where a size is unknown."""
-        return tuple(self.shape[1:-1]) if self.shape.rank is not None else ()
+        """Sizes of the axes of positions; () for a vector, None where a size is unknown."""
+        if self.shape.rank is None:
+            return ()
+        return tuple(self.shape[2:] if self.channels_first else self.shape[1:-1])
 
     @property
     def is_map(self) -> bool:
-        """True when it has float channels at two positions or more: a map can be drawn on it."""
+        """True when it is [N, *positions, C] in floats, with two positions or more.
+
+        A map can be drawn on it.
+        """
         has_positions = any(size is None or size > 1 for size in self.spatial)
-        return self.dtype.is_floating and has_positions and self.batched
+        laid_out = self.batched and not self.channels_first
+        return self.dtype.is_floating and has_positions and laid_out
 
     def __str__(self):
         sizes = "unknown"

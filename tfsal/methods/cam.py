@@ -84,7 +84,7 @@ class CamMethod(Method):
         if not net.tensor(tensor).is_map:
             info = net.tensor(tensor)
             lacks = "no positions to draw a map on"
-            if getattr(info, "channels_first", False):
+            if info.channels_first:
                 lacks = "its channels come first, which maps are not made for"
             elif not info.batched:
                 lacks = "not one map per example"
@@ -133,7 +133,7 @@ class CamMethod(Method):
         for channels in (1, 0):  # Inputs without channels only where there is no other.
             for name, info in inputs.items():
                 if info.shape.rank == 1 + rank + channels:
-                    first = 2 if channels and getattr(info, "channels_first", False) else 1
+                    first = 2 if channels and info.channels_first else 1
                     return tf.shape(request.feeds[name])[first : first + rank]
         return None
 

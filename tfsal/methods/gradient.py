@@ -83,7 +83,7 @@ def _heatmap(attribution, info):
     rank = attribution.shape.rank
     if rank == 2:  # A vector has no channels: its entries are the positions.
         attribution = attribution[..., tf.newaxis]
-    elif getattr(info, "channels_first", False):
+    elif info.channels_first:
         attribution = tf.transpose(attribution, [0, *range(2, rank), 1])
     return visualize.grayscale(attribution)
 
