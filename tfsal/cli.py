@@ -171,8 +171,7 @@ def check(bundle):
 
     findings = run(bundle)
     for finding in findings:
-        mark = "FAIL" if finding.problem else "ok"
-        click.echo(f"{mark:5} {finding.subject}: {finding.problem or finding.detail}")
+        click.echo(f"{finding.mark:5} {finding.subject}: {finding.problem or finding.detail}")
     if any(finding.problem for finding in findings):
         raise SystemExit(1)
 

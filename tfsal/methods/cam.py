@@ -64,9 +64,14 @@ class CamMethod(Method):
 
     def heatmap(self, request, attribution):
         """See Method. The positive part, scaled by its maximum, at the input's resolution."""
-        size = self._input_size(request, attribution.shape.rank - 1)
-        if size is not None:
+        rank = attribution.shape.rank - 1
+        under = self._input_under(request.net, rank)
+        if under is not None:
+            name, first = under
+            size = tf.shape(request.feeds[name])[first : first + rank]
+            known = request.feeds[name].shape[first : first + rank]
             attribution = visualize.resize(attribution, size)
+            attribution = tf.ensure_shape(attribution, [attribution.shape[0], *known])
         return visualize.positive(attribution)
 
     def layer_tensor(self, net):
@@ -125,16 +130,15 @@ class CamMethod(Method):
     def _on_grid(self, cam):
         return tf.reshape(cam[:, self.skip_tokens :], [tf.shape(cam)[0], *self.token_grid])
 
-    def _input_size(self, request, rank):
-        """Spatial sizes of the input that the map is laid over, or None when none matches."""
-        net, tensor = request.net, self.layer_tensor(request.net)
+    def _input_under(self, net, rank):
+        """(name, first spatial axis) of the input that the map is laid over, or None."""
+        tensor = self.layer_tensor(net)
         reaching = net.flow([tensor]).reaching(tensor)
         inputs = {k: i for k, i in net.inputs.items() if i.tensor in reaching and i.batched}
         for channels in (1, 0):  # Inputs without channels only where there is no other.
             for name, info in inputs.items():
                 if info.shape.rank == 1 + rank + channels:
-                    first = 2 if channels and info.channels_first else 1
-                    return tf.shape(request.feeds[name])[first : first + rank]
+                    return name, 2 if channels and info.channels_first else 1
         return None
 
 

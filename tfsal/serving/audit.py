@@ -86,6 +86,16 @@ def is_stock(op_type) -> bool:
     return hasattr(tf.raw_ops, op_type) or op_type.startswith("_")
 
 
+def own_needs(graph_def):
+    """Returns (op types, True where XLA must compile a part) of a model's flat graph."""
+    functions = graph_def.library.function
+    nodes = [n for group in (graph_def.node, *(f.node_def for f in functions)) for n in group]
+    xla = any(
+        p.attr["_XlaMustCompile"].b for p in (*nodes, *functions) if "_XlaMustCompile" in p.attr
+    )
+    return {n.op for n in nodes}, xla
+
+
 def refuse_additions(needs, own_ops, own_xla=False):
     """Raises when an explanation asks more of its host than its model does.
 

@@ -15,7 +15,7 @@ from tfsal.graph.model_graph import ModelGraph
 from tfsal.methods.base import Method
 from tfsal.quiet import quiet_logger
 from tfsal.serving import audit, guard
-from tfsal.serving.contract import write_contract
+from tfsal.serving.contract import FILE, earlier_explanations, write_contract
 from tfsal.serving.signatures import explanation_signature
 from tfsal.serving.warmup import serving_protos, write_warmup
 
@@ -62,7 +62,9 @@ def export(
         raise ExportError(f"Load the model first: tfsal.load(model); got a {type(net).__name__}.")
     path = pathlib.Path(path)
     methods = _by_name(methods)
+    earlier = earlier_explanations(net.path)
     own = _own_signatures(net, rewrite_default)
+    own = {name: f for name, f in own.items() if name not in methods or name not in earlier}
     taken = sorted(set(methods) & (set(own) | {_DEFAULT}))
     if taken:
         raise ExportError(f"The model already has a signature '{taken[0]}'; choose another name.")
@@ -71,33 +73,64 @@ def export(
     _check_target(path, overwrite)
     feeds = guard.example_feeds(net, example)
     signatures = {name: explanation_signature(net, m) for name, m in methods.items()}
+    _warn_of_renamed(signatures)
+    with _atomic_directory(path, overwrite) as temporary:
+        _save(net, temporary, {**own, **{n: s.function for n, s in signatures.items()}})
+        meta_graph = audit.read_meta_graph(temporary)
+        needs = audit.signature_needs(meta_graph)
+        audit.refuse_additions({n: needs[n] for n in signatures}, *audit.own_needs(net.graph_def))
+        runnable = _guard(temporary, meta_graph, signatures, feeds, example)
+        _copy_extra_assets(net.path, temporary)
+        if warmup_batch_sizes:
+            write_warmup(temporary, runnable, feeds, warmup_batch_sizes)
+        write_contract(
+            temporary, net, signatures, meta_graph, needs, preprocess, "portable", earlier
+        )
+    return path
+
+
+def _warn_of_renamed(signatures):
     for name, signature in signatures.items():
         for ours, renamed in signature.renamed.items():
             warnings.warn(
                 f"The model has a tensor '{ours}' of its own: in the signature '{name}', tfsal's "
                 f"is '{renamed}'.",
-                stacklevel=2,
+                stacklevel=3,
             )
-    with _atomic_directory(path, overwrite) as temporary:
-        _save(net, temporary, {**own, **{n: s.function for n, s in signatures.items()}})
-        meta_graph = audit.read_meta_graph(temporary)
-        needs = audit.signature_needs(meta_graph)
-        audit.refuse_additions({n: needs[n] for n in signatures}, _op_types(net))
-        runnable = [*signatures, *_answers(meta_graph, _DEFAULT, feeds)]
-        if not any(v.dtype == object for v in feeds.values()) or example is not None:
-            guard.run_signatures(temporary, runnable, feeds)
-        else:
-            warnings.warn(
-                "The model takes strings, so its signatures were not run before the bundle was "
-                "put in place; give export an example= to have them checked.",
-                stacklevel=2,
-            )
-        if warmup_batch_sizes:
-            write_warmup(temporary, runnable, feeds, warmup_batch_sizes)
-        write_contract(
-            temporary, net, signatures, meta_graph, needs, preprocess, variant="portable"
+
+
+def _guard(path, meta_graph, signatures, feeds, example):
+    """Runs what can be run in a TF1 session -> names of the signatures that could be."""
+    candidates = [n for n in meta_graph.signature_def if n in signatures or n == _DEFAULT]
+    runnable = [n for n in candidates if set(_needed(meta_graph.signature_def[n])) <= set(feeds)]
+    if example is None and any(v.dtype == object for v in feeds.values()):
+        warnings.warn(
+            "The model takes strings, so its signatures were not run before the bundle was "
+            "put in place; give export an example= to have them checked.",
+            stacklevel=3,
         )
-    return path
+        return runnable
+    try:
+        guard.run_signatures(path, runnable, feeds)
+    except ExportError as error:
+        if example is not None:
+            raise
+        raise ExportError(
+            f"{error} If made-up input is the reason, give export an example=."
+        ) from error
+    return runnable
+
+
+def _needed(signature):
+    return [name for name in signature.inputs if name not in signature.defaults]
+
+
+def _copy_extra_assets(source, path):
+    """Keeps what else lies beside a SavedModel source, such as its warm-up requests."""
+    extra = source / FILE.parent if source else None
+    if extra is not None and extra.is_dir():
+        ignored = shutil.ignore_patterns(FILE.name)
+        shutil.copytree(extra, path / FILE.parent, ignore=ignored, dirs_exist_ok=True)
 
 
 def _by_name(methods):
@@ -109,6 +142,8 @@ def _by_name(methods):
                 "Two methods of one kind need a name each: {'early': tfsal.GradCAM('conv1'), ...}."
             )
     for name, method in methods.items():
+        if not isinstance(name, str) or name.startswith("__"):
+            raise ExportError(f"{name!r} cannot name a signature; use a plain word.")
         if not isinstance(method, Method):
             raise MethodError(
                 f"'{name}' is {method!r}, no method. Give an instance, such as tfsal.GradCAM()."
@@ -125,22 +160,6 @@ def _own_signatures(net, rewrite_default):
     if rewrite_default:
         own[_DEFAULT] = net.as_function()
     return own
-
-
-def _answers(meta_graph, name, feeds):
-    """[name] where that signature can be run with these feeds, else [].
-
-    The explained signature of a SavedModel need not be its default, which may take other inputs.
-    """
-    signature = meta_graph.signature_def.get(name)
-    if signature is None or set(signature.inputs) - set(signature.defaults) - set(feeds):
-        return []
-    return [name]
-
-
-def _op_types(net):
-    nodes = [net.graph_def.node, *(f.node_def for f in net.graph_def.library.function)]
-    return {n.op for group in nodes for n in group}
 
 
 def _check_warmup(net, batch_sizes):
@@ -163,6 +182,12 @@ def _save(net, path, signatures):
             tf.saved_model.save(root, str(path), signatures=signatures)
     except (OSError, tf.errors.OpError) as error:
         raise ExportError(f"The bundle could not be written: {error}") from error
+    except AssertionError as error:
+        raise ExportError(
+            "The model reads something that a SavedModel cannot find again, such as a table that "
+            "no tf.Module holds. Make the model a tf.Module with it as an attribute, save that "
+            f"with tf.saved_model.save, and load the directory. TensorFlow said: {error}"
+        ) from error
     _restore_defaults(path, net.saved_defaults)
 
 
@@ -205,7 +230,8 @@ def _atomic_directory(path, overwrite):
     try:
         temporary.mkdir()
         yield temporary
-        if path.exists():
+        _check_target(path, overwrite)  # Someone else may have written there meanwhile.
+        if overwrite and path.exists():
             replaced = path.with_name(f".{path.name}.{mark}.old")
             path.rename(replaced)
             try:

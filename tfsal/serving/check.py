@@ -19,17 +19,24 @@ class Finding:
 
     Attributes:
       subject: the files, or a signature of the bundle.
-      problem: what is wrong, in words; None when all is well.
+      problem: what is wrong, in words; None when nothing is known to be.
       detail: what was seen.
+      ran: False where a signature could not be run, so that nothing is known of it.
     """
 
     subject: str
     problem: str | None
     detail: str = ""
+    ran: bool = True
+
+    @property
+    def mark(self) -> str:
+        """'ok', 'FAIL', or '--' for what was not run."""
+        return "FAIL" if self.problem else "ok" if self.ran else "--"
 
 
 def check(path) -> list:
-    """Checks a bundle: its files, its ops, and every explanation by running it.
+    """Checks a bundle: its files, its ops, and its signatures by running them.
 
     Args:
       path: directory of the SavedModel.
@@ -38,9 +45,11 @@ def check(path) -> list:
       A list of Findings; the bundle is well when none has a problem.
 
     Raises:
-      ExportError: it has no contract, or its saved_model.pb cannot be read.
+      ExportError: there is no bundle, it has no contract, or its saved_model.pb cannot be read.
     """
     path = pathlib.Path(path)
+    if not path.is_dir():
+        raise ExportError(f"There is no directory '{path}'.")
     contract = read_contract(path)
     findings = [_check_files(path, contract["files"])]
     needs = audit.signature_needs(audit.read_meta_graph(path))
@@ -68,8 +77,8 @@ def _check_files(path, promised):
 def _run(path, name, promised):
     host = ", ".join(promised["host"])
     inputs = {k: (tf.as_dtype(v["dtype"]), v["shape"]) for k, v in promised["inputs"].items()}
-    if "method" not in promised or any(dtype == tf.string for dtype, _ in inputs.values()):
-        return Finding(name, None, f"not run: it is the model's own; host: {host}")
+    if any(dtype == tf.string for dtype, _ in inputs.values()):
+        return Finding(name, None, f"not run, because it takes strings; host: {host}", ran=False)
     feeds = {
         key: made_up(key, *spec)
         for key, spec in inputs.items()
@@ -79,10 +88,12 @@ def _run(path, name, promised):
     try:
         results = run_signatures(path, [name], feeds)[name]
     except ExportError as error:
-        return Finding(name, str(error))
+        if "method" in promised or name == "serving_default":
+            return Finding(name, str(error))
+        return Finding(name, None, "the model's own, not with made-up input", ran=False)
     seconds = time.perf_counter() - start
     heatmaps = [v for k, v in results.items() if k.removeprefix("tfsal_").startswith("heatmap")]
-    for values in heatmaps:
+    for values in heatmaps if "method" in promised else ():
         if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
             return Finding(name, "its heatmap is not within 0 and 1")
     return Finding(name, None, f"answered in {seconds:.1f} s with loading; host: {host}")

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import pathlib
+import re
 
 import tensorflow as tf
 
@@ -17,9 +18,13 @@ _UNITS = {
     "heatmap": "relative importance, 0 to 1",
     "class_index": "index of the explained class; -2 where it was out of range or the input NaN",
 }
+_INPUT_UNITS = {
+    "class_index": "index of the class to explain; -1 is the top one of each example",
+    "region": "weight of a position",
+}
 
 
-def write_contract(path, net, signatures, meta_graph, needs, preprocess, variant):
+def write_contract(path, net, signatures, meta_graph, needs, preprocess, variant, earlier):
     """Writes the contract of the bundle at `path`.
 
     Args:
@@ -30,28 +35,40 @@ def write_contract(path, net, signatures, meta_graph, needs, preprocess, variant
       needs: {signature name: Needs} of every signature.
       preprocess: Preprocess of the model's images, or None.
       variant: 'portable'.
+      earlier: {name: entry} of explanations that were in the source already.
     """
+    declared = dataclasses.asdict(preprocess) if preprocess else None
+
+    def entry(name):
+        host = {"host": _host(needs[name]), "ops": needs[name].ops}
+        signature = signatures.get(name)
+        if signature is None and name in earlier:
+            return {**earlier[name], **host}
+        what = _explanation(net, signature) if signature else {}
+        return {**what, **_interface(meta_graph.signature_def[name], signature, declared), **host}
+
     contract = {
         "contract": 1,
         "tfsal": __version__,
         "tensorflow": tf.__version__,
-        "source": net.origin,
+        # The last part of a path is enough: bundles go to strangers.
+        "source": re.sub(r"'[^']*/([^'/]+)'", r"'\1'", net.origin),
         "variant": variant,
-        "preprocess": dataclasses.asdict(preprocess) if preprocess else None,
-        "signatures": {
-            name: {
-                **(_explanation(net, signatures[name]) if name in signatures else {}),
-                **_interface(meta_graph.signature_def[name], signatures.get(name)),
-                "host": _host(needs[name]),
-                "ops": needs[name].ops,
-            }
-            for name in sorted(needs)
-        },
+        "preprocess": declared,
+        "signatures": {name: entry(name) for name in sorted(needs)},
         "files": file_hashes(path),
     }
     file = path / FILE
     file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps(contract, indent=2, default=str) + "\n")
+
+
+def earlier_explanations(path):
+    """{signature: contract entry} of what tfsal wrote into a SavedModel before; {} without one."""
+    if path is None or not (path / FILE).exists():
+        return {}
+    signatures = read_contract(path)["signatures"]
+    return {name: entry for name, entry in signatures.items() if "method" in entry}
 
 
 def read_contract(path):
@@ -112,7 +129,7 @@ def _explanation(net, signature):
     }
 
 
-def _interface(signature_def, signature):
+def _interface(signature_def, signature, preprocess):
     units = {}
     if signature is not None:
         score = "logit" if getattr(signature.method.target, "logits", False) else "score"
@@ -136,6 +153,12 @@ def _interface(signature_def, signature):
     inputs = describe(signature_def.inputs)
     for name in signature_def.defaults:
         inputs[name]["optional"] = True
+    added = {signature.renamed.get(k, k): v for k, v in _INPUT_UNITS.items()} if signature else {}
+    for name, described in inputs.items():
+        if name in added:
+            described["unit"] = added[name]
+        elif preprocess:
+            described["unit"] = "(pixels 0 to 255 * scale - mean) / std, see preprocess"
     return {"inputs": inputs, "outputs": outputs}
 
 

@@ -83,7 +83,10 @@ def run_signatures(path, names, feeds):
             raise ExportError(f"'{path}' does not load outside Python: {error}") from error
         for name in names:
             signature = meta.signature_def[name]
-            fed = {info.name: feeds[key] for key, info in signature.inputs.items() if key in feeds}
+            # Hosts fill defaults in; a bundle saved again has them in the signature only.
+            given = {key: tf.make_ndarray(value) for key, value in signature.defaults.items()}
+            given.update({key: feeds[key] for key in signature.inputs if key in feeds})
+            fed = {signature.inputs[key].name: value for key, value in given.items()}
             fetches = {key: info.name for key, info in signature.outputs.items()}
             try:
                 results[name] = session.run(fetches, fed)
