@@ -3,6 +3,7 @@
 Each costs one forward pass and the backward pass from the score to the layer.
 """
 
+import abc
 import dataclasses
 import warnings
 from typing import ClassVar
@@ -50,9 +51,9 @@ class CamMethod(Method):
         if self.token_grid is None and self.skip_tokens != 1:
             raise MethodError("skip_tokens is for a layer of tokens: give token_grid= too.")
 
+    @abc.abstractmethod
     def combine(self, activations, gradients):
         """The reduction [N, *spatial, C] x 2 -> [N, *spatial] that makes the method."""
-        raise NotImplementedError
 
     def attribute(self, request):
         """See Method. [N, *spatial of the layer], or [N, *token_grid]."""
