@@ -137,7 +137,7 @@ bool CanConvert(const DType* from, const DType* to) {
 int64_t ConvertElements(const DType* from, const void* source, const DType* to,
                         void* target, int64_t count) {
   if (from == to) {
-    memcpy(target, source, (size_t)count * from->size);
+    if (count) memcpy(target, source, (size_t)count * from->size);
     return -1;
   }
   char* at = target;

@@ -152,21 +152,28 @@ const TensorSpec* FindSpec(const TensorSpec* specs, int count,
   return NULL;
 }
 
+// tfsal puts `tfsal_` before a name until it is longer than the model's own.
+static const char* WithoutPrefix(const char* name) {
+  while (!strncmp(name, "tfsal_", 6)) name += 6;
+  return name;
+}
+
 const TensorSpec* FindTfsalOutput(const Signature* signature,
                                   const char* name) {
-  char* prefixed = Format("tfsal_%s", name);
-  const TensorSpec* spec =
-      FindSpec(signature->outputs, signature->num_outputs, prefixed);
-  free(prefixed);
-  return spec ? spec
-              : FindSpec(signature->outputs, signature->num_outputs, name);
+  const TensorSpec* longest = NULL;
+  for (int i = 0; i < signature->num_outputs; ++i) {
+    const TensorSpec* spec = &signature->outputs[i];
+    if (!strcmp(WithoutPrefix(spec->name), name) &&
+        (!longest || strlen(spec->name) > strlen(longest->name)))
+      longest = spec;
+  }
+  return longest;
 }
 
 bool IsExplanation(const Signature* signature) {
   bool attribution = false;
   for (int i = 0; i < signature->num_outputs; ++i) {
-    const char* name = signature->outputs[i].name;
-    if (!strncmp(name, "tfsal_", 6)) name += 6;
+    const char* name = WithoutPrefix(signature->outputs[i].name);
     attribution |=
         !strcmp(name, "attribution") || !strncmp(name, "attribution/", 12);
   }

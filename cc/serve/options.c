@@ -26,7 +26,7 @@ static const char kHelp[] =
     "                       input's dtype where nothing is lost but precision\n"
     "  --input NAME=@FILE   the file's bytes as one string\n"
     "  --output-dir DIR     write every output to DIR/NAME.npy (strings to\n"
-    "                       DIR/NAME.bin), or none if anything fails\n"
+    "                       DIR/NAME.bin); no new file stays if one fails\n"
     "  --repeat N           answer N times more and print the latency\n"
     "  --threads N          threads of TensorFlow's two pools\n"
     "\n"

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -168,17 +169,43 @@ static bool WriteTemporary(OutputFile* plan, const TF_Tensor* tensor,
   return written && closed;
 }
 
+static void RemoveWritten(const OutputFiles* files) {
+  for (int i = 0; i < files->count; ++i) {
+    const OutputFile* file = &files->files[i];
+    if (file->temporary)
+      unlink(file->temporary);
+    else if (file->is_new)
+      unlink(file->path);
+  }
+}
+
 static _Noreturn void FailWriting(const OutputFiles* files, const char* path) {
   int error = errno;
-  for (int i = 0; i < files->count; ++i)
-    if (files->files[i].temporary) unlink(files->files[i].temporary);
+  RemoveWritten(files);
   Fail(kExitFailed, "cannot write %s: %s", path, strerror(error));
+}
+
+static volatile sig_atomic_t caught_signal;
+
+static void CatchSignal(int number) { caught_signal = number; }
+
+// Those that are ignored, as under nohup, stay ignored.
+static void HandleSignals(void (*handler)(int)) {
+  static const int kSignals[] = {SIGINT, SIGTERM, SIGHUP};
+  for (size_t i = 0; i < sizeof kSignals / sizeof *kSignals; ++i)
+    if (signal(kSignals[i], handler) == SIG_IGN) signal(kSignals[i], SIG_IGN);
+}
+
+static void DieOfCaughtSignal(void) {
+  HandleSignals(SIG_DFL);
+  if (caught_signal) raise(caught_signal);
 }
 
 OutputFiles WriteOutputs(const Signature* signature, TF_Tensor* const* outputs,
                          const char* dir) {
   OutputFiles files = PlanFiles(signature, outputs, dir);
   MakeDirectories(dir);
+  HandleSignals(CatchSignal);
   for (int i = 0; i < files.count; ++i) {
     OutputFile* file = &files.files[i];
     struct stat status;
@@ -189,13 +216,20 @@ OutputFiles WriteOutputs(const Signature* signature, TF_Tensor* const* outputs,
     }
     if (!WriteTemporary(file, outputs[file->output], dir))
       FailWriting(&files, file->path);
+    if (caught_signal) {
+      RemoveWritten(&files);
+      DieOfCaughtSignal();
+    }
   }
   for (int i = 0; i < files.count; ++i) {
     OutputFile* file = &files.files[i];
+    bool is_new = access(file->path, F_OK);
     if (rename(file->temporary, file->path)) FailWriting(&files, file->path);
     free(file->temporary);
     file->temporary = NULL;
+    file->is_new = is_new;
   }
+  DieOfCaughtSignal();
   return files;
 }
 

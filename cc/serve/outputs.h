@@ -3,6 +3,7 @@
 #ifndef TFSAL_CC_SERVE_OUTPUTS_H_
 #define TFSAL_CC_SERVE_OUTPUTS_H_
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "meta_graph.h"
@@ -14,6 +15,7 @@ typedef struct {
   int64_t element;  // of a string output, else -1
   char* path;
   char* temporary;  // while it is being written
+  bool is_new;      // nothing had that path before
 } OutputFile;
 
 typedef struct {
@@ -26,7 +28,8 @@ typedef struct {
 void RefuseWrongClass(const Signature* signature, TF_Tensor* const* outputs);
 
 // Writes every output under `dir`, which is made if missing. If one cannot be
-// written, none is, and the process fails.
+// written, no new file stays behind, and the process fails; it also dies of a
+// SIGINT, SIGTERM or SIGHUP only with all files in place or none.
 OutputFiles WriteOutputs(const Signature* signature, TF_Tensor* const* outputs,
                          const char* dir);
 void FreeOutputFiles(OutputFiles* files);

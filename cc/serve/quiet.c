@@ -23,22 +23,23 @@ static int real_stderr = -1;
 static void MuteStartup(int argc, char** argv, char** environment) {
   (void)argc;
   static const char kVariable[] = "TF_CPP_MIN_LOG_LEVEL=";
-  int count = 0;
-  const char* level = NULL;
+  int count = 0, place = -1;
   for (; environment[count]; ++count)
     if (!strncmp(environment[count], kVariable, strlen(kVariable)))
-      level = environment[count] + strlen(kVariable);
-  if (!level) {
+      place = count;
+  int level = place < 0 ? 2 : atoi(environment[place] + strlen(kVariable));
+  if (level < 2) return;
+  if (level == 2) {
     // At level 2 a machine without a GPU still logs "failed call to cuInit".
     static char quiet[] = "TF_CPP_MIN_LOG_LEVEL=3";
     char* with_level[count + 2];
     memcpy(with_level, environment, (size_t)count * sizeof *environment);
-    with_level[count] = quiet;
+    with_level[count] = NULL;
     with_level[count + 1] = NULL;
+    with_level[place < 0 ? count : place] = quiet;
     execve("/proc/self/exe", argv, with_level);
     return;  // Without /proc, noise is the worst that happens.
   }
-  if (atoi(level) < 2) return;
   int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
   if (nowhere < 0) return;
   real_stderr = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);

@@ -75,6 +75,7 @@ static bool ReadValues(Span proto, Elements* elements) {
 // tensor.proto. With none at all, every element is zero.
 static void RepeatLast(Elements* elements) {
   size_t size = elements->element_size;
+  if (!elements->capacity) return;  // and no data that memset could take
   if (!elements->count)
     memset(elements->data, 0, (size_t)elements->capacity * size);
   else
