@@ -237,15 +237,18 @@ def test_the_guard_catches_variables_that_are_not_stored(tmp_path):
     root = tf.Module()
     root.model = model
     tf.saved_model.save(root, str(tmp_path / "usual"), signatures={"serve": serve})
-    with pytest.raises(ExportError, match="(?s)'serve' fails.*Could not find variable"):
-        guard.run_signatures(tmp_path / "usual", ["serve"], {"image": np.ones((1, 8, 8, 3))})
+    with (
+        pytest.raises(ExportError, match="(?s)'serve' fails.*Could not find variable"),
+        guard.opened(tmp_path / "usual") as answer,
+    ):
+        answer("serve", {"image": np.ones((1, 8, 8, 3))})
 
 
 def test_the_guard_runs_before_anything_is_in_place(net, tmp_path, monkeypatch):
     def fail(*args):
         raise ExportError("The signature 'gradcam' fails outside Python")
 
-    monkeypatch.setattr(guard, "run_signatures", fail)
+    monkeypatch.setattr(guard, "opened", fail)
     with pytest.raises(ExportError, match="fails outside Python"):
         tfsal.export(net, tmp_path / "1", GradCAM())
     assert not list(tmp_path.iterdir())

@@ -10,13 +10,14 @@ import warnings
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from tfsal.errors import ExportError, MethodError
+from tfsal.errors import ExportError, InputError, MethodError
 from tfsal.graph.model_graph import ModelGraph
 from tfsal.methods.base import Method
 from tfsal.quiet import quiet_logger
 from tfsal.serving import audit, guard
 from tfsal.serving.contract import FILE, earlier_explanations, write_contract
 from tfsal.serving.signatures import explanation_signature
+from tfsal.serving.tracking import owned_resources
 from tfsal.serving.warmup import serving_protos, write_warmup
 
 _DEFAULT = "serving_default"
@@ -63,22 +64,16 @@ def export(
     path = pathlib.Path(path)
     methods = _by_name(methods)
     earlier = earlier_explanations(net.path)
-    own = _own_signatures(net, rewrite_default)
-    own = {name: f for name, f in own.items() if name not in methods or name not in earlier}
-    taken = sorted(set(methods) & (set(own) | {_DEFAULT}))
-    if taken:
-        raise ExportError(f"The model already has a signature '{taken[0]}'; choose another name.")
-    if warmup_batch_sizes:
-        _check_warmup(net, warmup_batch_sizes)
+    own = _own_signatures(net, rewrite_default, replaced=set(methods) & set(earlier))
+    _check_names(methods, own)
+    _check_warmup(net, warmup_batch_sizes)
     _check_target(path, overwrite)
     feeds = guard.example_feeds(net, example)
     signatures = {name: explanation_signature(net, m) for name, m in methods.items()}
     _warn_of_renamed(signatures)
     with _atomic_directory(path, overwrite) as temporary:
-        _save(net, temporary, {**own, **{n: s.function for n, s in signatures.items()}})
-        meta_graph = audit.read_meta_graph(temporary)
-        needs = audit.signature_needs(meta_graph)
-        audit.refuse_additions({n: needs[n] for n in signatures}, *audit.own_needs(net.graph_def))
+        _save(net, temporary, own, {n: s.function for n, s in signatures.items()})
+        meta_graph, needs = _audit(temporary, net, signatures)
         runnable = _guard(temporary, meta_graph, signatures, feeds, example)
         _copy_extra_assets(net.path, temporary)
         if warmup_batch_sizes:
@@ -99,6 +94,14 @@ def _warn_of_renamed(signatures):
             )
 
 
+def _audit(path, net, signatures):
+    """Returns the MetaGraphDef of the bundle and {signature: Needs}."""
+    meta_graph = audit.read_meta_graph(path)
+    needs = audit.signature_needs(meta_graph)
+    audit.refuse_additions({n: needs[n] for n in signatures}, *audit.own_needs(net.graph_def))
+    return meta_graph, needs
+
+
 def _guard(path, meta_graph, signatures, feeds, example):
     """Runs what can be run in a TF1 session -> names of the signatures that could be."""
     candidates = [n for n in meta_graph.signature_def if n in signatures or n == _DEFAULT]
@@ -110,15 +113,36 @@ def _guard(path, meta_graph, signatures, feeds, example):
             stacklevel=3,
         )
         return runnable
-    try:
-        guard.run_signatures(path, runnable, feeds)
-    except ExportError as error:
-        if example is not None:
-            raise
-        raise ExportError(
-            f"{error} If made-up input is the reason, give export an example=."
-        ) from error
+    with guard.opened(path) as answer:
+        try:
+            for name in runnable:
+                answer(name, feeds)
+        except ExportError as error:
+            if example is not None:
+                raise
+            raise ExportError(
+                f"{error} If made-up input is the reason, give export an example=."
+            ) from error
+        others = [n for n in meta_graph.signature_def if n not in (*runnable, *signatures)]
+        _try_others(answer, {n: meta_graph.signature_def[n] for n in others})
     return runnable
+
+
+def _try_others(answer, others):
+    """Runs the model's own further signatures; what fails may have failed before."""
+    for name, signature in others.items():
+        if name.startswith("__"):
+            continue
+        try:
+            feeds = guard.made_up_feeds(signature)
+        except InputError:
+            continue
+        try:
+            answer(name, feeds)
+        except ExportError as error:
+            warnings.warn(
+                f"{error} It is the model's own, and was run with made-up input.", stacklevel=4
+            )
 
 
 def _needed(signature):
@@ -142,7 +166,7 @@ def _by_name(methods):
                 "Two methods of one kind need a name each: {'early': tfsal.GradCAM('conv1'), ...}."
             )
     for name, method in methods.items():
-        if not isinstance(name, str) or name.startswith("__"):
+        if not isinstance(name, str) or not name or name.startswith("__"):
             raise ExportError(f"{name!r} cannot name a signature; use a plain word.")
         if not isinstance(method, Method):
             raise MethodError(
@@ -153,17 +177,24 @@ def _by_name(methods):
     return methods
 
 
-def _own_signatures(net, rewrite_default):
+def _check_names(methods, own):
+    taken = sorted(set(methods) & {*own, _DEFAULT})
+    if taken:
+        raise ExportError(f"The model already has a signature '{taken[0]}'; choose another name.")
+
+
+def _own_signatures(net, rewrite_default, replaced):
     if net.saved is None:
         return {_DEFAULT: net.as_function()}
-    own = dict(net.saved.signatures)
+    own = {name: f for name, f in net.saved.signatures.items() if name not in replaced}
     if rewrite_default:
         own[_DEFAULT] = net.as_function()
     return own
 
 
 def _check_warmup(net, batch_sizes):
-    serving_protos()
+    if batch_sizes:
+        serving_protos()
     fixed = {i.shape[0] for i in net.inputs.values() if i.shape.rank} - {None}
     wrong = [size for size in batch_sizes if size < 1 or fixed - {size}]
     if wrong:
@@ -171,15 +202,14 @@ def _check_warmup(net, batch_sizes):
         raise ExportError(f"warmup_batch_sizes: {wrong[0]} does not fit; this model {takes}.")
 
 
-def _save(net, path, signatures):
+def _save(net, path, own, added):
     root = tf.Module()
     root.model = net.saved
     root.weights = net.variables
-    resource = tf.saved_model.experimental.TrackableResource
-    root.tables = [k for k in net.keep if isinstance(k, resource)]
+    root.tables = owned_resources(net)
     try:
         with quiet_logger():
-            tf.saved_model.save(root, str(path), signatures=signatures)
+            tf.saved_model.save(root, str(path), signatures={**own, **added})
     except (OSError, tf.errors.OpError) as error:
         raise ExportError(f"The bundle could not be written: {error}") from error
     except AssertionError as error:
@@ -188,7 +218,9 @@ def _save(net, path, signatures):
             "no tf.Module holds. Make the model a tf.Module with it as an attribute, save that "
             f"with tf.saved_model.save, and load the directory. TensorFlow said: {error}"
         ) from error
-    _restore_defaults(path, net.saved_defaults)
+    # Not those of a signature that a new one took the place of.
+    kept = {name: v for name, v in net.saved_defaults.items() if name in own}
+    _restore_defaults(path, kept)
 
 
 def _restore_defaults(path, defaults):

@@ -18,6 +18,7 @@ _UNITS = {
     "heatmap": "relative importance, 0 to 1",
     "class_index": "index of the explained class; -2 where it was out of range or the input NaN",
 }
+_FLOATS = ("float", "bfloat")
 _INPUT_UNITS = {
     "class_index": "index of the class to explain; -1 is the top one of each example",
     "region": "weight of a position",
@@ -37,7 +38,8 @@ def write_contract(path, net, signatures, meta_graph, needs, preprocess, variant
       variant: 'portable'.
       earlier: {name: entry} of explanations that were in the source already.
     """
-    declared = dataclasses.asdict(preprocess) if preprocess else None
+    declared = dataclasses.asdict(preprocess) if preprocess else _earlier_preprocess(net.path)
+    image = _image_unit(declared) if declared else None
 
     def entry(name):
         host = {"host": _host(needs[name]), "ops": needs[name].ops}
@@ -45,14 +47,13 @@ def write_contract(path, net, signatures, meta_graph, needs, preprocess, variant
         if signature is None and name in earlier:
             return {**earlier[name], **host}
         what = _explanation(net, signature) if signature else {}
-        return {**what, **_interface(meta_graph.signature_def[name], signature, declared), **host}
+        return {**what, **_interface(meta_graph.signature_def[name], signature, image), **host}
 
     contract = {
         "contract": 1,
         "tfsal": __version__,
         "tensorflow": tf.__version__,
-        # The last part of a path is enough: bundles go to strangers.
-        "source": re.sub(r"'[^']*/([^'/]+)'", r"'\1'", net.origin),
+        "source": _without_folders(net.origin),
         "variant": variant,
         "preprocess": declared,
         "signatures": {name: entry(name) for name in sorted(needs)},
@@ -61,6 +62,20 @@ def write_contract(path, net, signatures, meta_graph, needs, preprocess, variant
     file = path / FILE
     file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps(contract, indent=2, default=str) + "\n")
+
+
+def _without_folders(origin):
+    """The last part of a path is enough: bundles go to strangers."""
+    return re.sub(r"'.*/([^/]*)'", r"'\1'", origin)
+
+
+def _earlier_preprocess(path):
+    return read_contract(path).get("preprocess") if path and (path / FILE).exists() else None
+
+
+def _image_unit(declared):
+    scale, mean, std = (declared[k] for k in ("scale", "mean", "std"))
+    return f"(pixels * {scale:.6g} - {mean}) / {std}; pixels are 0 to 255"
 
 
 def earlier_explanations(path):
@@ -129,7 +144,7 @@ def _explanation(net, signature):
     }
 
 
-def _interface(signature_def, signature, preprocess):
+def _interface(signature_def, signature, image):
     units = {}
     if signature is not None:
         score = "logit" if getattr(signature.method.target, "logits", False) else "score"
@@ -155,10 +170,8 @@ def _interface(signature_def, signature, preprocess):
         inputs[name]["optional"] = True
     added = {signature.renamed.get(k, k): v for k, v in _INPUT_UNITS.items()} if signature else {}
     for name, described in inputs.items():
-        if name in added:
-            described["unit"] = added[name]
-        elif preprocess:
-            described["unit"] = "(pixels 0 to 255 * scale - mean) / std, see preprocess"
+        is_image = len(described["shape"] or ()) == 4 and described["dtype"].startswith(_FLOATS)
+        described["unit"] = added.get(name, image if is_image else None)
     return {"inputs": inputs, "outputs": outputs}
 
 

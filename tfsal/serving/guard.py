@@ -4,6 +4,8 @@ A Keras 3 model saved the usual way loads in Python and fails everywhere else wi
 variable'; the TF1 session takes the same road as the C API and TensorFlow Serving.
 """
 
+import contextlib
+
 import numpy as np
 import tensorflow as tf
 
@@ -61,27 +63,47 @@ def made_up(name, dtype, shape):
     return np.full(sizes, 0.5 if dtype.is_floating else 0, dtype.as_numpy_dtype)
 
 
-def run_signatures(path, names, feeds):
-    """Runs signatures of a SavedModel in a TF1 session.
+def made_up_feeds(signature):
+    """Returns made-up values for the inputs without a default of a SignatureDef.
+
+    Raises:
+      InputError: one takes strings or has no known rank, so that nothing can be made up.
+    """
+    feeds = {}
+    for name, info in signature.inputs.items():
+        if name in signature.defaults:
+            continue
+        if info.dtype == tf.string.as_datatype_enum:
+            raise InputError(f"The input '{name}' takes strings.")
+        if info.WhichOneof("encoding") != "name":
+            raise InputError(f"The input '{name}' is sparse or composite.")
+        shape = tf.TensorShape(info.tensor_shape)
+        sizes = shape.as_list() if shape.rank is not None else None
+        feeds[name] = made_up(name, tf.as_dtype(info.dtype), sizes)
+    return feeds
+
+
+@contextlib.contextmanager
+def opened(path):
+    """Loads a SavedModel in a TF1 session.
 
     Args:
       path: directory of the SavedModel.
-      names: signatures to run.
-      feeds: {input name: array} for all of them; inputs with a default are left to it.
 
-    Returns:
-      {signature: {output name: array}}.
+    Yields:
+      A function of (signature name, {input name: array}) -> {output name: array}; inputs that are
+      left out take their defaults.
 
     Raises:
-      ExportError: the bundle does not load, or a signature fails; names it and the reason.
+      ExportError: it does not load; from the function: the signature fails, and why.
     """
-    results = {}
     with quiet_logger(), tf.Graph().as_default(), tf.compat.v1.Session() as session:
         try:
             meta = tf.compat.v1.saved_model.load(session, ["serve"], str(path))
         except Exception as error:
             raise ExportError(f"'{path}' does not load outside Python: {error}") from error
-        for name in names:
+
+        def answer(name, feeds):
             signature = meta.signature_def[name]
             # Hosts fill defaults in; a bundle saved again has them in the signature only.
             given = {key: tf.make_ndarray(value) for key, value in signature.defaults.items()}
@@ -89,9 +111,11 @@ def run_signatures(path, names, feeds):
             fed = {signature.inputs[key].name: value for key, value in given.items()}
             fetches = {key: info.name for key, info in signature.outputs.items()}
             try:
-                results[name] = session.run(fetches, fed)
-            except tf.errors.OpError as error:
+                return session.run(fetches, fed)
+            except (tf.errors.OpError, ValueError, TypeError) as error:
+                reason = getattr(error, "message", error)
                 raise ExportError(
-                    f"The signature '{name}' fails outside Python: {error.message}"
+                    f"The signature '{name}' fails outside Python: {reason}"
                 ) from error
-    return results
+
+        yield answer

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import re
 
 import tensorflow as tf
 
@@ -60,9 +61,9 @@ def explanation_signature(net, method):
 
 
 def _free(name, taken, renamed):
-    free = name
-    while free in taken:
-        free = _PREFIX + free
+    """Ours is the longest of such names: that is how tfsal_run tells it from the model's own."""
+    longer = [other for other in taken if re.fullmatch(f"({_PREFIX})*{re.escape(name)}", other)]
+    free = _PREFIX + max(longer, key=len) if longer else name
     if free != name:
         renamed[name] = free
     return free
