@@ -9,6 +9,8 @@ STAMPS := $(VENV)/.stamps
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 RUN := env TF_CPP_MIN_LOG_LEVEL=3 XDG_CACHE_HOME="$(CURDIR)/.cache" \
 	KERAS_HOME="$(CURDIR)/.cache/keras" MPLCONFIGDIR="$(CURDIR)/.cache/matplotlib"
+# The libraries that benchmarks compare with; apart from .venv, which nothing else may change.
+PEERS := $(VENV)/peers
 PYTEST := $(RUN) $(BIN)/python -m pytest -rs
 
 # What setup.py needs, from pyproject.toml: "setuptools>=64" "wheel" "tensorflow>=2.21,<2.22"
@@ -44,8 +46,8 @@ zoo: $(STAMPS)/test ## the tests on full-size architectures, at 96 pixels
 test-all: $(STAMPS)/test ## all tests: slow ones too, and the zoo at 224 pixels
 	@TFSAL_ZOO_SIZE=224 $(PYTEST) tests
 
-bench: $(STAMPS)/test ## what an explanation costs, against the forward pass
-	@$(RUN) $(BIN)/python -m benchmarks.explain_cost
+bench: $(STAMPS)/test $(STAMPS)/peers ## an explanation's cost, against prediction and peers
+	@$(RUN) PYTHONPATH=$(PEERS) $(BIN)/python -m benchmarks.explain_cost
 
 lint: $(STAMPS)/test ## check style and format (ruff, clang-format)
 	@$(BIN)/ruff check .
@@ -102,4 +104,11 @@ $(STAMPS)/test: pyproject.toml | $(STAMPS)/build
 	@echo "Installing what the tests need..."
 	@$(PIP) install --no-build-isolation -e '.[demo,test]'
 	@$(PIP) install --no-deps tensorflow-serving-api==2.21.0
+	@touch $@
+
+# Without their dependencies, which would bring other versions of what .venv has.
+$(STAMPS)/peers: benchmarks/peers.txt | $(STAMPS)/test
+	@echo "Installing the libraries to compare with..."
+	@rm -rf $(PEERS)
+	@$(PIP) install --no-deps --target $(PEERS) -r benchmarks/peers.txt
 	@touch $@

@@ -1,7 +1,8 @@
-"""Full-size architectures: every method equals an eager GradientTape, live, exported and frozen.
+"""Full-size architectures: every method equals an eager GradientTape.
 
-Their ReLU gates flip on rounding, so each model's own noise is measured: what moving the input by
-1e-7 changes in the eager reference. Across executors no more than three times that is allowed.
+Live, compiled by XLA, exported by Keras, frozen, and from a bundle in a process with no Python.
+ReLU gates flip on rounding, so each model's own noise is measured: what moving the input by 1e-7
+changes in the eager reference. Across executors no more than three times that is allowed.
 """
 
 import gc
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from hosts import in_session, without_python
 from networks import alive, batch
 from reference import differentiate, error, keras_run
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
@@ -36,7 +38,14 @@ ZOO = {
     "tf_keras MobileNetV2": ("out_relu", 1),
 }
 SMALL = {"MobileNetV2", "MobileNetV3Small", "EfficientNetV2B0", "tf_keras MobileNetV2"}
-METHODS = ["gradcam", "hirescam", "layercam", "vanilla_gradient", "gradient_times_input"]
+# CAMs are compared before their ReLU, which would hide half of the numbers.
+METHODS = {
+    "gradcam": tfsal.GradCAM(relu=False),
+    "hirescam": tfsal.HiResCAM(relu=False),
+    "layercam": tfsal.LayerCAM(relu=False),
+    "vanilla_gradient": tfsal.VanillaGradient(),
+    "gradient_times_input": tfsal.GradientTimesInput(),
+}
 
 
 class Case:
@@ -76,13 +85,11 @@ class Case:
             "gradient_times_input": at_input * x,
         }
 
-    def explain(self, net):
+    def explain(self, net, jit_compile=None):
         """{method: attribution} by tfsal."""
         found = {}
-        for name in METHODS:
-            cls = tfsal.list_methods()[name]
-            method = cls(relu=False) if hasattr(cls, "relu") else cls()
-            explained = method.explain(net, self.x, self.classes)
+        for name, method in METHODS.items():
+            explained = method.explain(net, self.x, self.classes, jit_compile=jit_compile)
             found |= {name: explained.attribution, "score": explained.score}
         return found
 
@@ -115,6 +122,23 @@ def test_live(case, live):
     assert net.default_layer == case.layer
     check(case, found, "live")
     assert [w.tobytes() for w in case.model.get_weights()] == case.weights
+
+
+def test_compiled(case, live):
+    check(case, case.explain(live[0], jit_compile=True), "XLA")
+
+
+def test_served(case, live, tmp_path):
+    bundle = tfsal.export(live[0], tmp_path / "bundle", METHODS)
+    (name,) = live[0].inputs
+    inputs = {name: case.x, "class_index": np.array(case.classes, "int32")}
+    found = {}
+    for method in METHODS:
+        answer = without_python(bundle, method, inputs, tmp_path)
+        session = in_session(bundle, method, inputs)
+        assert all(np.array_equal(answer[k], session[k]) for k in ("attribution", "score"))
+        found |= {method: answer["attribution"], "score": answer["score"]}
+    check(case, found, "tfsal_run")
 
 
 def test_exported(case, live, tmp_path):
