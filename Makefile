@@ -13,7 +13,7 @@ RUN := env TF_CPP_MIN_LOG_LEVEL=3 XDG_CACHE_HOME="$(CURDIR)/.cache" \
 PEERS := $(VENV)/peers
 PYTEST := $(RUN) $(BIN)/python -m pytest -rs
 
-# What setup.py needs, from pyproject.toml: "setuptools>=64" "wheel" "tensorflow>=2.21,<2.22"
+# What setup.py needs, from pyproject.toml: "setuptools>=64" "wheel" "pybind11>=2.12" "tensorflow>=2.21,<2.22"
 BUILD_REQUIRES = $(shell sed -n 's/", "/" "/g; s/^requires = \[\(.*\)\]$$/\1/p' pyproject.toml)
 # Sources of the native parts. While a part is missing, every target that needs the build tries
 # again, and says in one line what is missing.

@@ -146,8 +146,9 @@ def test_tensorflow_is_found_without_importing_it(build):
 def test_every_target_has_sources_and_a_source_distribution_holds_them(build):
     graft = (ROOT / "MANIFEST.in").read_text()
     for target in build.TARGETS:
-        assert list(ROOT.glob(target.sources)), target
-        assert f"graft {target.sources.split('/')[0]}" in graft
+        for pattern in target.sources:
+            assert list(ROOT.glob(pattern)), pattern
+            assert f"graft {pattern.split('/')[0]}" in graft
 
 
 def test_run_paths_leave_out_pips_build_environment(build):

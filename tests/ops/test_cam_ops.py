@@ -1,117 +1,303 @@
-"""The CAM reductions against NumPy twins written from the papers, in float64."""
+"""The CAM reductions: composite, fused op, XLA and NumPy module against twins in float64."""
+
+import functools
+import importlib
+import itertools
 
 import hypothesis
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import strategies as st
+from twins import TWINS
 
-tf = pytest.importorskip("tensorflow")
+from tfsal import kernels
+from tfsal.kernels import library
+from tfsal.ops import cam_composites, cam_ops
 
-from tfsal.ops import cam_ops  # noqa: E402
-
-# How far a result may be from the twin, over the sum of the absolute terms: half-precision inputs
-# are exact in float64, so only the float32 sums remain.
-ROUNDING = {"float16": 2e-6, "bfloat16": 2e-6, "float32": 2e-6, "float64": 1e-14}
-
-
-def grad_cam(a, g):
-    """Selvaraju et al. 2017: alpha_k = 1/Z sum_ij g_kij (eq. 1), L = sum_k alpha_k A_k (eq. 2)."""
-    n, *spatial, c = a.shape
-    cam = np.zeros((n, *spatial))
-    for i in range(n):
-        for k in range(c):
-            cam[i] += g[i, ..., k].sum() / np.prod(spatial) * a[i, ..., k]
-    return cam
+# How far a result may be from the twin, over the largest sum of absolute terms: half-precision
+# inputs are exact in float64, so only the float32 sums remain.
+ROUNDING = {"float16": 4e-6, "bfloat16": 4e-6, "float32": 4e-6, "float64": 4e-14}
+WAYS = ["composite", "composite in XLA", "fused", "fused in a graph", "fused in XLA", "NumPy"]
+each_reduction = pytest.mark.parametrize("reduction", TWINS)
+each_way = pytest.mark.parametrize("way", WAYS)
+each_dtype = pytest.mark.parametrize("dtype", ROUNDING)
 
 
-def hires_cam(a, g):
-    """Draelos and Carin 2020, eq. 4: sum_k g_k (elementwise) A_k."""
-    return np.einsum("n...k,n...k->n...", a, g)
+@functools.cache
+def implementation(way, reduction):
+    """Function (a, second, **attributes) -> (map, weights or None)."""
+    if way == "NumPy":
+        if not kernels.status().numpy:
+            pytest.skip(kernels.native_hint())
+        return getattr(importlib.import_module("tfsal.kernels.cam"), reduction)
+    if "composite" in way:
+        function = getattr(cam_composites, reduction)
+    else:
+        if library.fused_ops() is None:
+            pytest.skip(kernels.status().reason)
+        function = getattr(cam_ops, reduction)
+    if way in ("composite", "fused"):
+        return function
+    return tf.function(function, jit_compile="XLA" in way, autograph=False)
 
 
-def layer_cam(a, g):
-    """Jiang et al. 2021: w_kij = relu(g_kij) (eq. 5), M = sum_k w_kij A_kij (eqs. 6 and 7)."""
-    return np.einsum("n...k,n...k->n...", a, np.where(g > 0, g, 0))
+def run(way, reduction, a, second, **attributes):
+    """(map, weights or None) as arrays."""
+    if way != "NumPy":
+        a, second = tf.constant(a), tf.constant(second)
+    found = implementation(way, reduction)(a, second, **attributes)
+    found = found if isinstance(found, tuple) else (found, None)
+    return [x if x is None else np.asarray(x) for x in found]
 
 
-TWINS = [
-    (cam_ops.grad_cam, grad_cam),
-    (cam_ops.hires_cam, hires_cam),
-    (cam_ops.layer_cam, layer_cam),
-]
-each_op = pytest.mark.parametrize(("op", "twin"), TWINS, ids=[twin.__name__ for _, twin in TWINS])
-
-shapes = st.tuples(
-    st.integers(0, 3),
-    st.lists(st.integers(1, 6), min_size=1, max_size=3),
-    st.sampled_from([1, 2, 7, 33]),
-).map(lambda parts: (parts[0], *parts[1], parts[2]))
-
-
-def pair(shape, dtype, seed=0):
-    """Activations and gradients, and what float64 sees of them."""
+def pair(shape, dtype, seed=0, reduction="hires_cam"):
+    """(a, second) as the reduction takes them, of sizes that make its sums well-conditioned."""
     random = np.random.default_rng(seed)
-    tensors = [tf.cast(random.normal(0.3, 1, shape), dtype) for _ in range(2)]
-    return tensors, [tf.cast(t, tf.float64).numpy() for t in tensors]
+    kind = tf.dtypes.as_dtype(dtype).as_numpy_dtype
+    a = np.asarray(random.normal(0.3, 1, shape), kind)
+    if reduction in ("x_grad_cam", "grad_cam_plus_plus"):  # Divide by a sum of activations.
+        a = np.abs(a)
+    if reduction == "weighted_cam":
+        sums = "float64" if dtype == "float64" else "float32"
+        return a, random.normal(size=(shape[0], shape[-1])).astype(sums)
+    return a, np.asarray(random.normal(0, 1, shape), kind)
 
 
 def error(found, expected, terms):
     scale = terms.max(initial=0) or 1
-    return np.abs(found.numpy() - expected).max(initial=0) / scale
+    return np.abs(found.astype("f8") - expected).max(initial=0) / scale
 
 
-@each_op
-@pytest.mark.parametrize("dtype", ROUNDING)
-@hypothesis.settings(max_examples=25, deadline=None)
-@hypothesis.given(shape=shapes, seed=st.integers(0, 99))
-def test_equals_the_papers_formula(op, twin, dtype, shape, seed):
-    (a, g), (a64, g64) = pair(shape, dtype, seed)
-    cam = op(a, g)
-    assert cam.dtype == (tf.float64 if dtype == "float64" else tf.float32)
-    assert cam.shape == shape[:-1]
-    assert error(cam, twin(a64, g64), twin(np.abs(a64), np.abs(g64))) <= ROUNDING[dtype]
+def check(way, reduction, a, second, relu=False, **attributes):
+    a64, second64 = a.astype("f8"), second.astype("f8")
+    cam, weights = TWINS[reduction](a64, second64, **attributes)
+    given = second64 if reduction == "weighted_cam" else None
+    terms = (
+        np.einsum("n...k,nk->n...", np.abs(a64), np.abs(weights))
+        if weights is not None
+        else (
+            TWINS["hires_cam"](np.abs(a64), np.abs(second64))[0]
+            if given is None
+            else np.einsum("n...k,nk->n...", np.abs(a64), np.abs(given))
+        )
+    )
+    dtype = a.dtype.name
+    sums = "float64" if dtype == "float64" else "float32"
+    found, found_weights = run(way, reduction, a, second, relu=relu, **attributes)
+    assert found.dtype == sums and found.shape == a.shape[:-1]
+    assert error(found, np.maximum(cam, 0) if relu else cam, terms) <= ROUNDING[dtype]
+    if weights is not None:
+        scale = np.abs(second64).max(initial=0)
+        assert found_weights.dtype == sums
+        assert error(found_weights, weights, np.array([scale])) <= ROUNDING[dtype]
 
 
-@each_op
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_half_precision_is_summed_in_float32(op, twin, dtype):
-    # 4096 terms of 1: a float16 sum stops at 2048, a bfloat16 sum at 256.
-    ones = tf.ones([1, 64, 64, 4096], dtype)
-    np.testing.assert_array_equal(op(ones[:, :2, :2], ones[:, :2, :2]), np.full((1, 2, 2), 4096.0))
-    # The mean over 4096 positions of 16 + 1/64 is lost when it is summed in half precision.
-    gradients = tf.fill([1, 64, 64, 1], tf.cast(15.5, dtype))
-    np.testing.assert_array_equal(op(ones[..., :1], gradients), np.full((1, 64, 64), 15.5))
+shapes = st.tuples(
+    st.integers(0, 3),
+    st.lists(st.integers(1, 6), min_size=1, max_size=3),
+    st.sampled_from([1, 2, 7, 16, 33]),
+).map(lambda parts: (parts[0], *parts[1], parts[2]))
 
 
-@each_op
+@each_way
+@each_reduction
+@each_dtype
 @pytest.mark.parametrize("rank", [1, 2, 3])
-@pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64"])
-def test_eager_graph_and_xla_agree(op, twin, rank, dtype):
-    unknown = tf.TensorSpec([None] * (rank + 2), dtype)
-    graph = tf.function(op, input_signature=[unknown] * 2)
-    xla = tf.function(op, input_signature=[unknown] * 2, jit_compile=True)
-    for shape in [(2, *(5, 4, 3)[:rank], 7), (1, *(1,) * rank, 1), (0, *(3,) * rank, 2)]:
-        (a, g), (a64, g64) = pair(shape, dtype)
-        terms = twin(np.abs(a64), np.abs(g64))
-        for function in (graph, xla):
-            assert error(function(a, g), op(a, g).numpy(), terms) <= ROUNDING[dtype]
+def test_the_whole_product(way, reduction, dtype, rank):
+    for relu, seed in itertools.product([False, True], range(2)):
+        shape = (2, *(5, 4, 3)[:rank], (7, 32)[seed])
+        check(way, reduction, *pair(shape, dtype, seed, reduction), relu=relu)
 
 
-@each_op
-def test_knows_the_static_shape(op, twin):
-    @tf.function(input_signature=[tf.TensorSpec([None, 7, 5, 3])] * 2)
-    def traced(a, g):
-        cam = op(a, g)
-        assert cam.shape.as_list() == [None, 7, 5]
-        return cam
-
-    traced(tf.ones([2, 7, 5, 3]), tf.ones([2, 7, 5, 3]))
+@pytest.mark.parametrize("way", ["composite", "fused", "NumPy"])
+@each_reduction
+@each_dtype
+@hypothesis.settings(max_examples=25, deadline=None)
+@hypothesis.given(shape=shapes, seed=st.integers(0, 99), relu=st.booleans())
+def test_any_shape(way, reduction, dtype, shape, seed, relu):
+    check(way, reduction, *pair(shape, dtype, seed, reduction), relu=relu)
 
 
-@each_op
-def test_rows_do_not_mix(op, twin):
-    (a, g), _ = pair((3, 4, 4, 5), "float32")
-    poisoned = tf.concat([a[:1], a[1:2] * np.nan, a[2:]], 0)
-    clean, found = op(a, g).numpy(), op(poisoned, g).numpy()
+@pytest.mark.parametrize("way", ["composite", "fused", "NumPy"])
+@each_reduction
+@pytest.mark.parametrize("shape", [(1, 300, 40, 33), (3, 5000, 64), (40, 49, 512), (2, 7, 2048)])
+def test_shapes_of_many_chunks(way, reduction, shape):
+    check(way, reduction, *pair(shape, "float32", 1, reduction))
+
+
+@each_way
+@pytest.mark.parametrize("alpha", ["paper", "normalized", "mean"])
+def test_the_variants_of_plus_plus(way, alpha):
+    a, g = pair((2, 5, 6, 33), "float32", reduction="grad_cam_plus_plus")
+    check(way, "grad_cam_plus_plus", a, g, alpha=alpha)
+
+
+@each_way
+@pytest.mark.parametrize("epsilon", [1e-7, 0.5])
+def test_the_epsilon_of_x_grad_cam(way, epsilon):
+    check(way, "x_grad_cam", *pair((2, 4, 7), "float32", 0, "x_grad_cam"), epsilon=epsilon)
+
+
+@each_way
+@pytest.mark.parametrize("scale", [1e6, 1, 1e-6])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_plus_plus_stays_finite_whatever_the_gradients_scale(way, scale, dtype):
+    a, g = pair((2, 9, 33), dtype, reduction="grad_cam_plus_plus")
+    check(way, "grad_cam_plus_plus", a * 10, g * a.dtype.type(scale))
+
+
+@each_way
+def test_plus_plus_where_the_denominator_is_zero_or_negative(way):
+    # Totals: -2, -4, 0. With g = 1 the denominators are 0, -2, 2.
+    a = np.array([[[-1, -3, 1], [-1, -1, -1]]], "float32")
+    g = np.array([[[1, 1, 1], [0, -1, 0]]], "float32")
+    cam, weights = run(way, "grad_cam_plus_plus", a, g)
+    np.testing.assert_array_equal(weights, [[0, -0.5, 0.5]])
+    np.testing.assert_array_equal(cam, [[2, 0]])
+
+
+@each_way
+@each_reduction
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_is_summed_in_float32(way, reduction, dtype):
+    # 4096 terms of 1: a float16 sum stops at 2048, a bfloat16 sum at 256.
+    kind = tf.dtypes.as_dtype(dtype).as_numpy_dtype
+    ones = np.ones((1, 4, 4096), kind)
+    second = np.ones((1, 4096), "f") if reduction == "weighted_cam" else ones
+    cam, weights = run(way, reduction, ones, second)
+    expected = np.full((1, 4), 4096 * (1 if weights is None else weights[0, 0]))
+    np.testing.assert_allclose(cam, expected, rtol=1e-4)
+    if weights is not None:
+        # The mean over 4096 positions of 15.5 is lost when it is summed in half precision.
+        cam, _ = run(
+            way, "grad_cam", np.ones((1, 4096, 1), kind), np.full((1, 4096, 1), 15.5, kind)
+        )
+        np.testing.assert_array_equal(cam, np.full((1, 4096), 15.5))
+
+
+@pytest.mark.parametrize("way", ["fused", "NumPy"])
+def test_every_float16_is_read_right(way):
+    bits = np.arange(2**16, dtype="uint16").view("float16")
+    one = np.ones((1, 1, 1), "float16")
+    cam = [run(way, "hires_cam", bits.reshape(1, -1, c), np.ones_like(bits).reshape(1, -1, c))[0]
+           for c in (1, 2**16)]  # fmt: skip
+    np.testing.assert_array_equal(cam[0].ravel(), bits.astype("float32"))
+    vector = np.concatenate([bits, np.zeros(15, "float16")])
+    rows = np.zeros((1, 64, 64), "float16")
+    for start in range(0, 2**16, 64):
+        np.fill_diagonal(rows[0], vector[start : start + 64])
+        if np.isfinite(rows).all():
+            cam, _ = run(way, "hires_cam", rows, one * np.ones_like(rows))
+            np.testing.assert_array_equal(cam[0], rows[0].diagonal().astype("float32"))
+
+
+@each_way
+@each_reduction
+@pytest.mark.parametrize("shape", [(0, 3, 3, 2), (2, 3, 1, 1), (1, 1, 1), (1, 1, 1, 1, 5)])
+def test_corner_shapes(way, reduction, shape):
+    check(way, reduction, *pair(shape, "float32", 0, reduction))
+
+
+@each_way
+@each_reduction
+@pytest.mark.parametrize("shape", [(2, 0, 4, 3), (2, 3, 4, 0)])
+def test_empty_examples(way, reduction, shape):
+    a, second = pair(shape, "float32", 0, reduction)
+    cam, _ = run(way, reduction, a, second)
+    np.testing.assert_array_equal(cam, np.zeros(shape[:-1]))
+
+
+@each_way
+@each_reduction
+@pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
+def test_rows_do_not_mix(way, reduction, poison):
+    a, second = pair((3, 4, 4, 5), "float32", 0, reduction)
+    bad = second.copy()
+    bad[1] = np.nan
+    clean, _ = run(way, reduction, a, second)
+    found, _ = run(way, reduction, a, bad)
     assert np.isnan(found[1]).all()
     np.testing.assert_array_equal(found[[0, 2]], clean[[0, 2]])
+    bad_a = a.copy()
+    bad_a[1, 2, 3, 4] = poison
+    found, _ = run(way, reduction, bad_a, second)
+    assert not np.isfinite(found[1, 2, 3]).all() or reduction in ("layer_cam", "grad_cam_plus_plus")
+    np.testing.assert_array_equal(found[[0, 2]], clean[[0, 2]])
+
+
+@pytest.mark.parametrize("way", ["composite in XLA", "fused in a graph", "fused in XLA"])
+@each_reduction
+def test_knows_the_static_shape(way, reduction):
+    second = [None, 3] if reduction == "weighted_cam" else [None, 7, 5, 3]
+    known = implementation(way, reduction).get_concrete_function(
+        tf.TensorSpec([None, 7, 5, 3]), tf.TensorSpec(second)
+    )
+    outputs = known.structured_outputs
+    cam, weights = outputs if isinstance(outputs, tuple) else (outputs, None)
+    assert cam.shape.as_list() == [None, 7, 5]
+    assert weights is None or weights.shape.as_list() == [None, 3]
+
+
+@each_reduction
+def test_the_gradient_is_the_composites(reduction):
+    implementation("fused", reduction)
+    a, second = (tf.constant(x) for x in pair((2, 5, 4, 3), "float64", 0, reduction))
+    gradients = []
+    for module in (cam_ops, cam_composites):
+        with tf.GradientTape() as tape:
+            tape.watch([a, second])
+            found = getattr(module, reduction)(a, second, relu=True)
+            cam = found[0] if isinstance(found, tuple) else found
+            loss = tf.reduce_sum(cam**2)
+        gradients.append(tape.gradient(loss, [a, second]))
+    for mine, expected in zip(*gradients, strict=True):
+        assert np.abs(expected).max() > 0
+        np.testing.assert_allclose(mine, expected, rtol=1e-12)
+
+
+@each_reduction
+def test_portable_graphs_hold_no_op_of_ours(reduction):
+    implementation("fused", reduction)
+    a, second = (tf.constant(x) for x in pair((2, 5, 4, 3), "float32", 0, reduction))
+
+    def ops(**kwargs):
+        function = tf.function(lambda: getattr(cam_ops, reduction)(a, second))
+        return [op.type for op in function.get_concrete_function().graph.get_operations()]
+
+    assert any(op.startswith("Tfsal") for op in ops())
+    with cam_ops.portable():
+        assert not any(op.startswith("Tfsal") for op in ops())
+    assert any(op.startswith("Tfsal") for op in ops())
+
+
+# ---------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize("way", ["fused", "fused in XLA", "NumPy"])
+@each_reduction
+@pytest.mark.parametrize(
+    ("a", "second"),
+    [((2, 3), (2, 3)), ((2, 4, 3), (2, 5, 3)), ((2, 4, 3), (3, 3)), ((2, 4, 3), (2, 4, 3, 1))],
+)
+def test_wrong_shapes_are_refused(way, reduction, a, second):
+    with pytest.raises((ValueError, tf.errors.InvalidArgumentError)):
+        run(way, reduction, np.ones(a, "f"), np.ones(second, "f"))
+
+
+@pytest.mark.parametrize("way", ["fused", "NumPy"])
+@each_reduction
+def test_wrong_dtypes_are_refused(way, reduction):
+    a = np.ones((2, 4, 3), "f")
+    second = np.ones((2, 3) if reduction == "weighted_cam" else a.shape)
+    errors = (TypeError, ValueError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError)
+    for wrong in [(a, second.astype("float64")), (a.astype("int32"), second.astype("int32"))]:
+        with pytest.raises(errors):
+            run(way, reduction, *wrong)
+
+
+def test_sums_in_another_type_are_refused():
+    implementation("fused", "grad_cam")
+    ones = tf.ones([1, 2, 3])
+    with pytest.raises(tf.errors.OpError):
+        library.fused_ops().tfsal_grad_cam(ones, ones, Tsum=tf.float64)

@@ -1,6 +1,6 @@
 """The built native parts and their loader.
 
-Importing this module is cheap: it never imports TensorFlow.
+Importing this module is cheap: it does not import TensorFlow.
 """
 
 from __future__ import annotations
@@ -14,6 +14,19 @@ _HERE = pathlib.Path(__file__).resolve().parent
 _RUNNER = _HERE / "tfsal_run"
 _BUILD_LOG = _HERE / "native_build.log"  # setup.py leaves it when a build failed: reason, output
 _CLONE = _HERE.parents[1]
+
+
+def status():
+    """Returns what is loaded of the native parts and why the rest is not: `print(status())`.
+
+    Imports TensorFlow.
+
+    Returns:
+      A tfsal.kernels.library.Status.
+    """
+    from tfsal.kernels import library
+
+    return library.status()
 
 
 def runner_path() -> pathlib.Path | None:

@@ -153,7 +153,7 @@ class GradCAM(CamMethod, name="gradcam"):
 
     def combine(self, activations, gradients):
         """See CamMethod."""
-        return cam_ops.grad_cam(activations, gradients)
+        return cam_ops.grad_cam(activations, gradients)[0]
 
 
 @dataclasses.dataclass(frozen=True)
