@@ -25,10 +25,10 @@ NATIVE_NOTE = $(BIN)/python -c \
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help venv build demo test zoo test-all bench lint format clean retry
+.PHONY: help venv build demo test zoo test-all bench bench-kernels lint format clean retry
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 venv: $(STAMPS)/venv ## create .venv (PYTHON=... chooses the Python)
 
@@ -48,6 +48,9 @@ test-all: $(STAMPS)/test ## all tests: slow ones too, and the zoo at 224 pixels
 
 bench: $(STAMPS)/test $(STAMPS)/peers ## an explanation's cost, against prediction and peers
 	@$(RUN) PYTHONPATH=$(PEERS) $(BIN)/python -m benchmarks.explain_cost
+
+bench-kernels: $(STAMPS)/test ## the fused reductions against read bandwidth and TensorFlow
+	@$(RUN) $(BIN)/python -m benchmarks.kernels
 
 lint: $(STAMPS)/test ## check style and format (ruff, clang-format)
 	@$(BIN)/ruff check .

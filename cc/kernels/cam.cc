@@ -8,11 +8,13 @@
 namespace tfsal {
 namespace {
 
-// Examples up to this size are given to one thread each, which then finds on
-// its second pass in its own cache what it read on the first.
-constexpr int64_t kSmallExample = int64_t{1} << 19;
+// Examples up to this size, in bytes, or this many of any size for each thread,
+// go to one thread each: it waits for no other between its passes, and finds on
+// the second one in its own cache what it read on the first.
+constexpr int64_t kSmallExample = int64_t{1} << 22;
+constexpr int64_t kManyExamples = 8;
 // The least that is worth handing to another thread, in bytes.
-constexpr int64_t kLeastChunk = int64_t{1} << 17;
+constexpr int64_t kLeastChunk = int64_t{1} << 18;
 // Most chunks of one example, and so partial sums per channel.
 constexpr int64_t kMostChunks = 64;
 
@@ -42,7 +44,9 @@ void EachExample(CamShape shape, const Chunks& chunks, int64_t example_bytes,
       draw(i, first, std::min(chunks.rows, shape.positions - first));
     });
   };
-  if (shape.examples >= parallel.Threads() && example_bytes <= kSmallExample) {
+  const int64_t threads = parallel.Threads();
+  if (shape.examples >= kManyExamples * threads ||
+      (shape.examples >= threads && example_bytes <= kSmallExample)) {
     parallel.For(shape.examples, [&](int64_t i) {
       Serial serial;
       whole(i, serial);

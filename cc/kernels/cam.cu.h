@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <initializer_list>
+#include <limits>
 
 #include "cc/kernels/cam.h"
 #include "cc/kernels/cam_loops.cu.h"
@@ -22,15 +23,19 @@
 namespace tfsal::cuda {
 namespace internal {
 
-constexpr int kWarp = 32;  // its lanes
-// Lanes for a row of chunks' sums: few, as there is little to read in all.
-constexpr int kFewLanes = 8;
+// Most lanes for a row, as their logarithms: a warp. For a row of chunks' sums
+// fewer, as there is little to read in all.
+constexpr int kWarp = 5, kFewLanes = 3;
 // Most blocks along an axis of a grid: blocks go round until all is done.
 constexpr int64_t kMostBlocks = 65535;
 // Most chunks of one example's positions, and so partial sums per channel.
 constexpr int64_t kMostChunks = 512;
 // The least that is worth a block of its own, in values and in positions.
 constexpr int64_t kLeastValues = 8192, kLeastRows = 64;
+
+// As the least factor: that of all.
+template <typename S>
+constexpr S kAll = -std::numeric_limits<S>::infinity();
 
 constexpr int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -57,11 +62,11 @@ bool Wide(int64_t channels, std::initializer_list<const void*> pointers) {
          });
 }
 
-// Lanes for a row of `loads` loads: a power of 2.
-inline int Lanes(int64_t loads, int most) {
-  int lanes = 1;
-  while (lanes < loads && lanes < most) lanes *= 2;
-  return lanes;
+// Logarithm of the lanes for a row of `loads` loads.
+inline int LogLanes(int64_t loads, int most) {
+  int log = 0;
+  while (int64_t{1} << log < loads && log < most) ++log;
+  return log;
 }
 
 inline unsigned Blocks(int64_t count) {
@@ -82,11 +87,11 @@ template <int N, typename T, typename F>
 cudaError_t LaunchRows(const T* a, const Factors<F>& factors, CamShape shape,
                        bool relu, Sum<T>* cam, cudaStream_t stream) {
   if (shape.examples == 0 || shape.positions == 0) return cudaSuccess;
-  const int lanes = Lanes(DivideUp(shape.channels, N), kWarp);
-  const dim3 grid(Blocks(DivideUp(shape.positions, kThreads / lanes)),
+  const int log_lanes = LogLanes(DivideUp(shape.channels, N), kWarp);
+  const dim3 grid(Blocks(DivideUp(shape.positions, kThreads >> log_lanes)),
                   Blocks(shape.examples));
-  return Launch(SumRows<N, T, F>, grid, stream, a, factors, shape, lanes, relu,
-                cam);
+  return Launch(SumRows<N, T, F>, grid, stream, a, factors, shape, log_lanes,
+                relu, cam);
 }
 
 template <typename T, typename F>
@@ -99,10 +104,10 @@ cudaError_t Draw(const T* a, const Factors<F>& factors, CamShape shape,
 
 // One map value per row, with nothing to be known before.
 template <typename T>
-cudaError_t DrawProducts(const T* a, const T* g, CamShape shape, bool positive,
+cudaError_t DrawProducts(const T* a, const T* g, CamShape shape, Sum<T> least,
                          bool relu, Sum<T>* cam, cudaStream_t stream) {
   const CamShape rows = {1, shape.examples * shape.positions, shape.channels};
-  return Draw(a, Factors<T>{g, 0, shape.channels, positive}, rows, relu, cam,
+  return Draw(a, Factors<T>{g, 0, shape.channels, least}, rows, relu, cam,
               stream);
 }
 
@@ -110,8 +115,8 @@ cudaError_t DrawProducts(const T* a, const T* g, CamShape shape, bool positive,
 template <typename T>
 cudaError_t DrawWeighted(const T* a, const Sum<T>* weights, CamShape shape,
                          bool relu, Sum<T>* cam, cudaStream_t stream) {
-  return Draw(a, Factors<Sum<T>>{weights, shape.channels, 0, false}, shape,
-              relu, cam, stream);
+  return Draw(a, Factors<Sum<T>>{weights, shape.channels, 0, kAll<Sum<T>>},
+              shape, relu, cam, stream);
 }
 
 template <int N, typename Terms, typename Finish>
@@ -119,12 +124,12 @@ cudaError_t LaunchColumns(const Terms& terms, CamShape shape, Chunks chunks,
                           int most_lanes, const Finish& finish,
                           cudaStream_t stream) {
   if (shape.examples == 0 || shape.channels == 0) return cudaSuccess;
-  const int lanes = Lanes(DivideUp(shape.channels, N), most_lanes);
-  const dim3 grid(Blocks(DivideUp(shape.channels, lanes * N)),
+  const int log_lanes = LogLanes(DivideUp(shape.channels, N), most_lanes);
+  const dim3 grid(Blocks(DivideUp(shape.channels, N << log_lanes)),
                   Blocks(std::max<int64_t>(chunks.count, 1)),
                   Blocks(shape.examples));
   return Launch(SumColumns<N, Terms, Finish>, grid, stream, terms, shape,
-                chunks.rows, lanes, finish);
+                chunks.rows, log_lanes, finish);
 }
 
 template <int N, typename Terms, typename Finish>
@@ -213,15 +218,14 @@ cudaError_t XGradCam(const T* a, const T* g, CamShape shape, double epsilon,
 template <typename T>
 cudaError_t HiResCam(const T* a, const T* g, CamShape shape, bool relu,
                      Sum<T>* cam, cudaStream_t stream) {
-  return internal::DrawProducts(a, g, shape, /*positive=*/false, relu, cam,
+  return internal::DrawProducts(a, g, shape, internal::kAll<Sum<T>>, relu, cam,
                                 stream);
 }
 
 template <typename T>
 cudaError_t LayerCam(const T* a, const T* g, CamShape shape, bool relu,
                      Sum<T>* cam, cudaStream_t stream) {
-  return internal::DrawProducts(a, g, shape, /*positive=*/true, relu, cam,
-                                stream);
+  return internal::DrawProducts(a, g, shape, /*least=*/0, relu, cam, stream);
 }
 
 template <typename T>
