@@ -16,8 +16,14 @@ from tfsal.methods import base, docs, get_method, list_methods
 
 NAMES = {
     "gradcam": tfsal.GradCAM,
+    "gradcam_plus_plus": tfsal.GradCAMPlusPlus,
+    "xgradcam": tfsal.XGradCAM,
+    "respondcam": tfsal.RespondCAM,
     "hirescam": tfsal.HiResCAM,
     "layercam": tfsal.LayerCAM,
+    "eigencam": tfsal.EigenCAM,
+    "eigengradcam": tfsal.EigenGradCAM,
+    "saliency_tubes": tfsal.SaliencyTubes,
     "vanilla_gradient": tfsal.VanillaGradient,
     "gradient_times_input": tfsal.GradientTimesInput,
 }
@@ -35,7 +41,7 @@ def test_the_list_is_a_copy():
 
 
 def test_an_unknown_method_lists_those_there_are():
-    with pytest.raises(MethodError, match="no method 'grad_cam'.*gradcam, hirescam"):
+    with pytest.raises(MethodError, match="no method 'grad_cam'.*gradcam, gradcam_plus_plus"):
         get_method("grad_cam")
 
 

@@ -1,22 +1,37 @@
 """Explanation methods: one file a family, every method a small frozen dataclass."""
 
-from tfsal.methods.base import Method, get_method, list_methods
+from tfsal.methods.base import Method, get_method, list_methods  # noqa: I001
 from tfsal.methods.call import Explanation
-from tfsal.methods.cam import GradCAM, HiResCAM, LayerCAM
+from tfsal.methods.gradient_cams import (
+    GradCAM,
+    GradCAMPlusPlus,
+    HiResCAM,
+    LayerCAM,
+    RespondCAM,
+    XGradCAM,
+)
+from tfsal.methods.eigen_cams import EigenCAM, EigenGradCAM
+from tfsal.methods.saliency_tubes import SaliencyTubes
 from tfsal.methods.gradient import GradientTimesInput, VanillaGradient
 from tfsal.methods.target import ClassScore, GraphScore, RegionScore
 
 __all__ = [
     "ClassScore",
+    "EigenCAM",
+    "EigenGradCAM",
     "Explanation",
     "GradCAM",
+    "GradCAMPlusPlus",
     "GradientTimesInput",
     "GraphScore",
     "HiResCAM",
     "LayerCAM",
     "Method",
     "RegionScore",
+    "RespondCAM",
+    "SaliencyTubes",
     "VanillaGradient",
+    "XGradCAM",
     "get_method",
     "list_methods",
 ]

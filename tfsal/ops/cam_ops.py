@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from tfsal.kernels import library
 from tfsal.ops import cam_composites
+from tfsal.ops.precision import at_least_float32
 
 _portable = contextvars.ContextVar("portable", default=False)
 
@@ -129,7 +130,10 @@ def _reduce(op, activations, second, **attributes):
     if ops is None:
         return composite(activations, second, **attributes)
     activations = tf.convert_to_tensor(activations)
-    if op != "TfsalWeightedCam":  # Its weights say it.
+    if op != "TfsalWeightedCam":
+        if activations.dtype != second.dtype:  # Gradients in half precision were scaled back.
+            activations, second = at_least_float32(activations), at_least_float32(second)
+        # A weighted map's weights say it.
         attributes["Tsum"] = tf.float64 if activations.dtype == tf.float64 else tf.float32
     found = getattr(ops, name)(activations, second, **attributes)
     return found if isinstance(found, tuple) else (found, None)

@@ -131,7 +131,8 @@ def hyperparameters(method):
 
 def _explanation(net, signature):
     method = signature.method
-    layer = method.layer_tensor(net) if hasattr(method, "layer_tensor") else None
+    tensors = method.layer_tensors(net) if hasattr(method, "layer_tensors") else []
+    layers = [net.layer_name(tensor) for tensor in tensors]
     target = {f.name: getattr(method.target, f.name) for f in dataclasses.fields(method.target)}
     if "fn" in target:
         target["fn"] = getattr(target["fn"], "__qualname__", repr(target["fn"]))
@@ -139,7 +140,7 @@ def _explanation(net, signature):
         "method": method.name,
         "hyperparameters": hyperparameters(method),
         "target": {"type": type(method.target).__name__, **target},
-        "layer": net.layer_name(layer) if layer else None,
+        "layer": layers[0] if len(layers) == 1 else layers or None,
         "renamed": signature.renamed,
     }
 

@@ -64,6 +64,17 @@ def weighted_cam(a, weights):
     return np.einsum("n...k,nk->n...", a, weights), None
 
 
+def eigen_cam(a):
+    """Muhammad and Yeasin 2020, eq. 4: A V_1 of the singular vectors of A, positions centred."""
+    cam = np.zeros(a.shape[:-1])
+    for i, maps in enumerate(a):
+        x = maps.reshape(-1, maps.shape[-1])
+        x = x - x.mean(0)
+        along = x @ np.linalg.svd(x, full_matrices=False)[2][0]
+        cam[i] = (along * np.sign(along[np.argmax(np.abs(along))])).reshape(maps.shape[:-1])
+    return cam
+
+
 TWINS = {
     "grad_cam": grad_cam,
     "grad_cam_plus_plus": grad_cam_plus_plus,
