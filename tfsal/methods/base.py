@@ -96,7 +96,9 @@ class Method(abc.ABC):
     def check(self, net):
         """Raises a TfsalError when this method cannot explain this model; before any tracing."""
 
-    def __call__(self, net, x, class_index=None, *, region=None, jit_compile=None):
+    def __call__(
+        self, net, x, class_index=None, *, class_indices=None, region=None, jit_compile=None
+    ):
         """Explains a batch.
 
         Traced once for each model and method, whatever the batch size.
@@ -105,6 +107,8 @@ class Method(abc.ABC):
           net: a ModelGraph from `tfsal.load`.
           x: array or tensor [N, ...] as the model takes it, or {input name: array}.
           class_index: int, or [N] ints; -1 is the top-1 class of each example, the default.
+          class_indices: [N, K] ints, or [K] for all examples: K classes of each example from one
+            evaluation of the model, and an axis of K after N in the result. Traced once for each K.
           region: [N, *spatial] weights for a RegionScore target; default all ones.
           jit_compile: compile with XLA; None: on a GPU or TPU yes, on a CPU no.
 
@@ -116,9 +120,12 @@ class Method(abc.ABC):
           InputError: a value does not fit the model.
           LayerError, TargetError, GradientError: the method does not fit the model.
         """
-        return call.run(self, net, x, class_index, region, jit_compile, full=False)["attribution"]
+        classes = (class_index, class_indices)
+        return call.run(self, net, x, *classes, region, jit_compile, full=False)["attribution"]
 
-    def explain(self, net, x, class_index=None, *, region=None, jit_compile=None):
+    def explain(
+        self, net, x, class_index=None, *, class_indices=None, region=None, jit_compile=None
+    ):
         """Explains a batch and returns everything known of it.
 
         Args and errors are those of calling the method.
@@ -126,7 +133,8 @@ class Method(abc.ABC):
         Returns:
           An Explanation.
         """
-        results = call.run(self, net, x, class_index, region, jit_compile, full=True)
+        classes = (class_index, class_indices)
+        results = call.run(self, net, x, *classes, region, jit_compile, full=True)
         return call.Explanation(**results)
 
 

@@ -23,6 +23,8 @@ class Explanation:
       score: [N], the explained score.
       class_index: [N] int32, the class whose score it is.
       outputs: {output name: tensor} of the model for this batch.
+
+    With `class_indices` all but the outputs have an axis of K after N.
     """
 
     attribution: tf.Tensor | dict
@@ -32,13 +34,19 @@ class Explanation:
     outputs: dict
 
 
-def run(method, net, x, class_index, region, jit_compile, full):
+def run(method, net, x, class_index, class_indices, region, jit_compile, full):
     """Runs a method on values; see Method.__call__."""
     if not isinstance(net, ModelGraph):
         raise InputError(f"Load the model first: tfsal.load(model); got a {type(net).__name__}.")
     feeds = check_feeds(net, x)
     count = _batch_size(net, feeds)
-    class_index = _check_class_index(class_index, count, method.target.class_count(net))
+    classes = method.target.class_count(net)
+    if class_indices is None:
+        class_index = _check_class_index(class_index, count, classes)
+    elif class_index is not None:
+        raise InputError("Give class_index= or class_indices=, not both.")
+    else:
+        class_index = _check_class_indices(class_indices, count, classes)
     if jit_compile is None:
         jit_compile = any(tf.config.list_physical_devices(kind) for kind in ("GPU", "TPU"))
     arguments = [*feeds.values(), class_index]
@@ -47,13 +55,14 @@ def run(method, net, x, class_index, region, jit_compile, full):
         arguments.append(_check_region(region, region_shape, count))
     elif region is not None:
         raise InputError("region= is for target=tfsal.RegionScore(); this target has no region.")
-    key = (method, full, bool(jit_compile))
-    function = net.memoize(key, lambda: _traced(method, net, full, jit_compile))
+    several = None if class_indices is None else class_index.shape[1]
+    key = (method, full, bool(jit_compile), several)
+    function = net.memoize(key, lambda: _traced(method, net, full, jit_compile, several))
     results = function(*arguments)
     resolved = results["class_index"]
     if tf.executing_eagerly() and bool(tf.reduce_any(resolved == -2)):
-        row = int(tf.argmax(resolved == -2))
-        index = int(class_index[min(row, len(class_index) - 1)])
+        row, *column = tf.where(resolved == -2).numpy()[0]
+        index = int(class_index[(min(row, len(class_index) - 1), *column)])
         raise InputError(
             f"Row {row} has no answer: class_index {index} is no class of this model, or its "
             "score is NaN (infinite inputs?)."
@@ -61,7 +70,7 @@ def run(method, net, x, class_index, region, jit_compile, full):
     return results
 
 
-def _traced(method, net, full, jit_compile):
+def _traced(method, net, full, jit_compile, several):
     method.check(net)
     names = list(net.inputs)
 
@@ -77,14 +86,24 @@ def _traced(method, net, full, jit_compile):
         explanation,
         autograph=False,
         jit_compile=bool(jit_compile),
-        input_signature=[info.spec for info in net.inputs.values()] + argument_specs(method, net),
+        input_signature=[info.spec for info in net.inputs.values()]
+        + argument_specs(method, net, several),
     )
     return function.get_concrete_function()
 
 
-def argument_specs(method, net):
-    """tf.TensorSpecs of what an explanation takes beside the model's own inputs."""
-    specs = [tf.TensorSpec([None], tf.int32, "class_index")]
+def argument_specs(method, net, several=None):
+    """tf.TensorSpecs of what an explanation takes beside the model's own inputs.
+
+    Args:
+      method: a Method.
+      net: a ModelGraph.
+      several: number of classes of each example that are explained at once; None: one class.
+    """
+    if several is None:
+        specs = [tf.TensorSpec([None], tf.int32, "class_index")]
+    else:
+        specs = [tf.TensorSpec([None, several], tf.int32, "class_indices")]
     region_shape = method.target.region_shape(net)
     if region_shape is not None:
         # Open sizes, because ones of size 1 are the default and are broadcast.
@@ -189,20 +208,46 @@ def _check_class_index(class_index, count, classes):
     if index.dtype.kind not in "iu" or index.ndim > 1:
         raise InputError(
             "class_index is one int for all examples or a list of [N] ints, not "
-            f"{index.dtype} {list(index.shape)}."
+            f"{index.dtype} {list(index.shape)}. For several classes of each example, there is "
+            "class_indices=."
         )
     index = index.reshape(-1)
+    _check_classes("class_index", index, count, classes)
+    return tf.constant(index, tf.int32)
+
+
+def _check_class_indices(class_indices, count, classes):
+    """[N or 1, K] int32."""
+    if tf.is_tensor(class_indices) and not tf.executing_eagerly():
+        index = tf.cast(class_indices, tf.int32)
+        index = index[tf.newaxis] if index.shape.rank == 1 else index
+        if index.shape.rank != 2 or not index.shape[1]:
+            raise InputError(
+                f"class_indices is [K] or [N, K] ints with K known, not {class_indices.shape}."
+            )
+        return index
+    index = np.asarray(class_indices)
+    index = index[np.newaxis] if index.ndim == 1 else index
+    if index.dtype.kind not in "iu" or index.ndim != 2 or not index.shape[1]:
+        raise InputError(
+            "class_indices is a list of K ints for all examples or [N, K] ints, K 1 or more, not "
+            f"{index.dtype} {list(index.shape)}."
+        )
+    _check_classes("class_indices", index, count, classes)
+    return tf.constant(index, tf.int32)
+
+
+def _check_classes(name, index, count, classes):
     if count is not None and len(index) not in (1, count):
-        raise InputError(f"class_index has {len(index)} entries for {count} examples.")
+        raise InputError(f"{name} has {len(index)} entries for {count} examples.")
     top = np.inf if classes is None else classes
     wrong = (index < -1) | (index >= top)
     if wrong.any():
         last = "" if classes is None else f" to {classes - 1}"
         raise InputError(
-            f"class_index {index[wrong][0]} is out of range: classes go from 0{last}, and -1 is "
-            "the top-1 class."
+            f"{name} {index[wrong][0]} is out of range: classes go from 0{last}, and -1 is the "
+            "top-1 class."
         )
-    return tf.constant(index, tf.int32)
 
 
 def _check_region(region, shape, count):

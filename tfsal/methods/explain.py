@@ -15,23 +15,42 @@ def explain(method, net, feeds, class_index, region=None):
       method: a Method.
       net: a ModelGraph.
       feeds: {input name: tensor}.
-      class_index: [N] or [1] int32.
+      class_index: [N] or [1] int32; or [N, K] or [1, K] for K classes of each example at once, K
+        known.
       region: [N, *spatial] or [1, *spatial] float32 weights, for a target with regions.
 
     Returns:
       {"attribution", "heatmap", "score", "class_index", "outputs"} of tensors; attribution and
-      heatmap are dicts when several inputs are explained, outputs always is one.
+      heatmap are dicts when several inputs are explained, outputs always is one. With K classes,
+      all but the outputs have an axis of K after N.
     """
     count = _batch_size(net, feeds)
     feeds = {k: _one_row_at_least(v) if net.inputs[k].batched else v for k, v in feeds.items()}
     region = None if region is None else _one_row_at_least(region)
-    request = Request(net, method.target, feeds, _one_row_at_least(class_index), region)
+    class_index = _one_row_at_least(class_index)
+    several = class_index.shape.rank == 2
+    columns = tf.unstack(class_index, axis=1) if several else [class_index]
+    first = Request(net, method.target, feeds, columns[0], region)
+    requests = [first, *(first.asking(column) for column in columns[1:])]
+    answers = [_answer(method, request, count) for request in requests]
+    if several:
+        answer = tf.nest.map_structure(lambda *values: tf.stack(values, axis=1), *answers)
+    else:
+        (answer,) = answers
+    outputs = {
+        name: value[:count] if info.batched and value.shape.rank else value
+        for (name, value), info in zip(first.outputs().items(), net.outputs.values(), strict=True)
+    }
+    return {**answer, "outputs": outputs}
+
+
+def _answer(method, request, count):
+    """The explanation of one class of each example: the first `count` rows, bad ones NaN."""
     attribution = method.attribute(request)
     heatmap = method.heatmap(request, attribution)
     good = _good_rows(request)
 
     def keep(value):
-        """NaN where a row is bad, and only the rows that were asked for."""
         rows = tf.reshape(good, tf.concat([[-1], tf.ones([tf.rank(value) - 1], tf.int32)], 0))
         return tf.where(rows, value, tf.constant(float("nan"), value.dtype))[:count]
 
@@ -40,12 +59,6 @@ def explain(method, net, feeds, class_index, region=None):
         "heatmap": tf.nest.map_structure(keep, heatmap),
         "score": keep(request.score),
         "class_index": tf.where(good, request.classes, -2)[:count],
-        "outputs": {
-            name: value[:count] if info.batched and value.shape.rank else value
-            for (name, value), info in zip(
-                request.outputs().items(), net.outputs.values(), strict=True
-            )
-        },
     }
 
 

@@ -1,5 +1,6 @@
 """Request: what is asked of a method, inside the trace that answers it."""
 
+import copy
 import functools
 
 import tensorflow as tf
@@ -46,6 +47,14 @@ class Request:
     def at(self, feeds):
         """Returns the same question at other inputs: the classes stay those of the original."""
         return Request(self.net, self.target, feeds, self.wanted, self.region, classes=self.classes)
+
+    def asking(self, wanted):
+        """Returns the question of other classes of the same, once evaluated, inputs."""
+        other = copy.copy(self)
+        other.__dict__.pop("score", None)
+        other.wanted = wanted
+        other.classes = self.target.classes(self.net, self.evaluation, wanted, self.region)
+        return other
 
     @functools.cached_property
     def score(self):
