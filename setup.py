@@ -193,12 +193,13 @@ def compile_command(
     ]
 
 
-def is_current(output: pathlib.Path, tensorflow: pathlib.Path) -> bool:
+def is_current(target: Target, output: pathlib.Path, tensorflow: pathlib.Path) -> bool:
     """Says whether `output` is newer than all that it could be made from."""
     if not output.exists():
         return False
     inputs = [ROOT / "setup.py", tensorflow / "libtensorflow_cc.so.2"]
-    inputs += [path for path in (ROOT / "cc").rglob("*") if path.is_file()]
+    folders = {(ROOT / pattern).parent for pattern in target.sources}
+    inputs += [path for folder in folders for path in folder.glob("*") if path.is_file()]
     return all(path.stat().st_mtime < output.stat().st_mtime for path in inputs)
 
 
@@ -218,7 +219,7 @@ def build_target(target: Target, folder: pathlib.Path) -> None:
     try:
         tensorflow = find_tensorflow()
         compiler = find_compiler(target)
-        if is_current(output, tensorflow):
+        if is_current(target, output, tensorflow):
             return
         part = output.with_name(output.name + ".part")
         command = compile_command(target, compiler, tensorflow, part)

@@ -33,11 +33,12 @@ def in_session(path, signature, inputs):
         return session.run(fetches, {signature.inputs[k].name: v for k, v in inputs.items()})
 
 
-def without_python(path, signature, inputs, folder):
+def without_python(path, signature, inputs, folder, *options):
     """Answers with tfsal_run."""
     if runner_path() is None:
         pytest.skip(native_hint())
     command = [runner_path(), path, "--signature", signature, "--output-dir", folder / "out"]
+    command += options
     for name, value in inputs.items():
         file = folder / f"{name.replace('/', '.')}.npy"
         np.save(file, value)

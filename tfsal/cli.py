@@ -112,13 +112,20 @@ def explain(model, images, methods, layer, target, out, **rest):
     "--warmup", type=click.IntRange(1), multiple=True, help="Batch size to warm up; repeatable."
 )
 @click.option(
+    "--variant",
+    type=click.Choice(["portable", "fused"]),
+    default="portable",
+    show_default=True,
+    help="fused: with tfsal's own ops, which the host must have then.",
+)
+@click.option(
     "--rewrite-default",
     is_flag=True,
     help="Make serving_default of plain ops where the model's own needs XLA.",
 )
 @options.with_options(options.PREPROCESS)
 @options.with_options(options.SOURCE)
-def export(model, bundle, methods, layer, target, overwrite, warmup, rewrite_default, **rest):
+def export(model, bundle, methods, layer, target, **rest):
     """Write MODEL with its explanations as the SavedModel BUNDLE.
 
     The preprocessing (--preprocess to --resize) is recorded in the contract for clients; the
@@ -136,18 +143,11 @@ def export(model, bundle, methods, layer, target, overwrite, warmup, rewrite_def
             "BUNDLE is the folder you are in, which export would replace under your feet: name "
             "one inside it, as 1."
         )
+    settings = {k: rest.pop(k) for k in ("variant", "overwrite", "rewrite_default")}
+    settings["warmup_batch_sizes"] = rest.pop("warmup")
     preprocess, source = options.preprocess_of(rest)
     chosen = options.methods_of(methods, layer, target)
-    net = _load(model, **source)
-    write(
-        net,
-        path,
-        chosen,
-        preprocess=preprocess,
-        warmup_batch_sizes=warmup,
-        overwrite=overwrite,
-        rewrite_default=rewrite_default,
-    )
+    write(_load(model, **source), path, chosen, preprocess=preprocess, **settings)
     click.echo(f"{bundle} answers:")
     for name, signature in read_contract(path)["signatures"].items():
         where = f" at {signature['layer']}" if signature.get("layer") else ""

@@ -149,8 +149,9 @@ METHODS = (
     ),
     click.option(
         "--layer",
-        help="Layer of the class activation maps that name none [default: the last one with "
-        "positions].",
+        metavar="NAME[+NAME]...",
+        help="Layer of the class activation maps that name none, or several to be fused "
+        "[default: the last one with positions].",
     ),
     click.option(
         "--target",
@@ -284,7 +285,7 @@ def _method(method, settings, layer, goal):
     from tfsal.methods import get_method
 
     fields = _fields(method)
-    values = {"layer": layer} if layer and "layer" in fields else {}
+    values = {"layer": _layers(layer)} if layer and "layer" in fields else {}
     for setting in _split(settings):
         key, value = assignment(setting, "--method")
         if key not in fields:
@@ -292,9 +293,15 @@ def _method(method, settings, layer, goal):
                 f"{method} has no hyperparameter '{key}'. It has: {', '.join(fields)}."
             )
         if key == "layer" and value is not None:  # A layer may be called 7.
-            value = value if isinstance(value, str) else setting.partition("=")[2]
+            value = _layers(setting.partition("=")[2])
         values[key] = value
     return get_method(method)(target=goal, **values)
+
+
+def _layers(text):
+    """'a' -> 'a'; 'a+b' -> ('a', 'b'): no name of TensorFlow's holds a +."""
+    names = tuple(text.split("+"))
+    return names if len(names) > 1 else text
 
 
 def _split(settings):

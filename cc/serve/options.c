@@ -13,6 +13,7 @@ static const char kHelp[] =
     "usage: tfsal_run BUNDLE --list\n"
     "       tfsal_run BUNDLE [--signature NAME] [--input NAME=FILE.npy]...\n"
     "                 [--output-dir DIR] [--repeat N] [--threads N]\n"
+    "                 [--op-library FILE.so]...\n"
     "       tfsal_run --help | --version\n"
     "\n"
     "Loads a SavedModel and answers one of its signatures, with no Python.\n"
@@ -29,6 +30,7 @@ static const char kHelp[] =
     "                       DIR/NAME.bin); no new file stays if one fails\n"
     "  --repeat N           answer N times more and print the latency\n"
     "  --threads N          threads of TensorFlow's two pools\n"
+    "  --op-library FILE    a library of custom ops that the SavedModel needs\n"
     "\n"
     "Exit status: 0 answered, 1 refused or failed, 2 wrong usage.\n"
     "TF_CPP_MIN_LOG_LEVEL=0 shows TensorFlow's log.\n";
@@ -73,11 +75,13 @@ Options ParseOptions(int argc, char** argv) {
       {"output-dir", required_argument, NULL, 'o'},
       {"repeat", required_argument, NULL, 'r'},
       {"threads", required_argument, NULL, 't'},
+      {"op-library", required_argument, NULL, 'p'},
       {"help", no_argument, NULL, 'h'},
       {"version", no_argument, NULL, 'v'},
       {NULL, 0, NULL, 0}};
   Options options = {.signature = "serving_default"};
   options.inputs = Allocate(argc, sizeof *options.inputs);
+  options.op_libraries = Allocate(argc, sizeof *options.op_libraries);
   opterr = 0;  // our own messages, below
   for (int option;
        (option = getopt_long(argc, argv, ":", kOptions, NULL)) != -1;) {
@@ -99,6 +103,9 @@ Options ParseOptions(int argc, char** argv) {
         break;
       case 't':
         options.threads = ParseInteger("threads", optarg, 1, 1024);
+        break;
+      case 'p':
+        options.op_libraries[options.num_op_libraries++] = optarg;
         break;
       case 'h':
         fputs(kHelp, stdout);
@@ -129,4 +136,5 @@ Options ParseOptions(int argc, char** argv) {
 void FreeOptions(Options* options) {
   for (int i = 0; i < options->num_inputs; ++i) free(options->inputs[i].name);
   free(options->inputs);
+  free(options->op_libraries);
 }

@@ -19,6 +19,8 @@ typedef struct {
   int threads;  // 0: TensorFlow decides
   int num_inputs;
   InputOption* inputs;
+  int num_op_libraries;
+  const char** op_libraries;
 } Options;
 
 // Reads the command line. Answers --help and --version itself, and exits.

@@ -1,5 +1,6 @@
 #include "session.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,6 +19,19 @@ static void SetThreads(TF_SessionOptions* options, int threads) {
   TF_DeleteStatus(status);
 }
 
+void LoadOpLibrary(const char* path) {
+  // A bare name would be looked for in the system's folders.
+  char* file = strchr(path, '/') ? strdup(path) : Format("./%s", path);
+  TF_Status* status = TF_NewStatus();
+  TF_Library* library = TF_LoadLibrary(file, status);
+  if (TF_GetCode(status) != TF_OK)
+    Fail(kExitFailed, "cannot load the op library %s: %s", path,
+         TF_Message(status));
+  TF_DeleteLibraryHandle(library);  // the ops stay
+  TF_DeleteStatus(status);
+  free(file);
+}
+
 Bundle LoadBundle(const char* path, int threads) {
   static const char* const kTags[] = {"serve"};
   Bundle bundle = {.graph = TF_NewGraph(), .meta_graph = TF_NewBuffer()};
@@ -26,9 +40,12 @@ Bundle LoadBundle(const char* path, int threads) {
   TF_Status* status = TF_NewStatus();
   bundle.session = TF_LoadSessionFromSavedModel(
       options, NULL, path, kTags, 1, bundle.graph, bundle.meta_graph, status);
-  if (TF_GetCode(status) != TF_OK)
-    Fail(kExitFailed, "cannot load the SavedModel %s: %s", path,
-         TF_Message(status));
+  if (TF_GetCode(status) != TF_OK) {
+    const char* message = TF_Message(status);
+    bool unknown = strstr(message, "Op type not registered") != NULL;
+    Fail(kExitFailed, "cannot load the SavedModel %s: %s%s", path, message,
+         unknown ? "\nIf a library has that op: --op-library FILE.so" : "");
+  }
   TF_DeleteStatus(status);
   TF_DeleteSessionOptions(options);
   const uint8_t* at = bundle.meta_graph->data;

@@ -13,6 +13,9 @@ typedef struct {
   SignatureList signatures;
 } Bundle;
 
+// Makes the custom ops of a library known; call it before LoadBundle.
+void LoadOpLibrary(const char* path);
+
 // `threads` is the size of TensorFlow's two thread pools, or 0 for its own
 // choice. Fails with TensorFlow's message.
 Bundle LoadBundle(const char* path, int threads);

@@ -89,6 +89,8 @@ int main(int argc, char** argv) {
   Options options = ParseOptions(argc, argv);
   InputFile* files = ReadInputs(&options);
 
+  for (int i = 0; i < options.num_op_libraries; ++i)
+    LoadOpLibrary(options.op_libraries[i]);
   double start = NowMs();
   Bundle bundle = LoadBundle(options.bundle, options.threads);
   double load_ms = NowMs() - start;

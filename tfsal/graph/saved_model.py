@@ -10,6 +10,7 @@ from tfsal.graph import frozen
 from tfsal.graph.concrete import from_concrete_function
 from tfsal.graph.constants import lift_constants
 from tfsal.graph.functions import op_name
+from tfsal.kernels import library
 
 _REF_VARIABLES = frozenset(("Variable", "VariableV2"))
 _TABLE = re.compile("(Mutable)?(HashTable|DenseHashTable|HashTableOfTensors)(V2)?$")
@@ -24,7 +25,7 @@ def from_directory(path, signature=None):
     if not any((path / name).exists() for name in ("saved_model.pb", "saved_model.pbtxt")):
         raise SourceError(f"'{path}' holds no saved_model.pb, so it is no SavedModel.")
     try:
-        loaded = tf.saved_model.load(str(path))
+        loaded = _load(path)
     except Exception as error:
         raise SourceError(_reason(path, error)) from error
     signatures = loaded.signatures
@@ -43,6 +44,16 @@ def from_directory(path, signature=None):
         )
     net.path = path.absolute()
     return net
+
+
+def _load(path):
+    try:
+        return tf.saved_model.load(str(path))
+    except Exception as error:
+        ours = f"Op type not registered '{library.PREFIX}" in str(error)
+        if not ours or library.unusable():
+            raise
+        return tf.saved_model.load(str(path))
 
 
 def _defaults(path):

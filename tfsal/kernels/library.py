@@ -12,6 +12,7 @@ import warnings
 _HERE = pathlib.Path(__file__).resolve().parent
 _OPS = _HERE / "_cam_ops.so"
 _XLA = _HERE / "_cam_xla.so"
+PREFIX = "Tfsal"  # of the names of all our ops
 _MARK = rb"tfsal: built for TensorFlow ([\w.+-]+)"  # cc/ops/about.cc
 
 
@@ -72,7 +73,7 @@ def status() -> Status:
     import tensorflow as tf
 
     reason = _why_composite()
-    loaded = _failure() is None
+    loaded = unusable() is None
     return Status(
         fused=not reason,
         reason=reason,
@@ -90,8 +91,8 @@ def _why_composite():
     """One line, "" when the fused ops are to be used."""
     if os.environ.get("TFSAL_COMPOSITE", "0") not in ("", "0"):
         return "TFSAL_COMPOSITE is set"
-    if _failure() is not None:
-        return _failure()
+    if unusable() is not None:
+        return unusable()
     if _has_gpu() and not _has_gpu_kernels():
         return "the op library has no GPU kernels, and there is a GPU"
     return ""
@@ -117,8 +118,11 @@ def _load():
 
 
 @functools.cache
-def _failure():
-    """Why the library is not loaded, or None; says so once where there is one to be loaded."""
+def unusable():
+    """Loads the op library, so that its ops are known; returns why it cannot be, or None.
+
+    Warns once where there is a library that cannot be used.
+    """
     try:
         _load()
     except _Refused as refused:

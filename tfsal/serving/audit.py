@@ -7,6 +7,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from tfsal.errors import ExportError
 from tfsal.graph.functions import called_functions, op_name
+from tfsal.kernels import library
 
 _PYTHON = frozenset(("PyFunc", "PyFuncStateless", "EagerPyFunc"))
 
@@ -26,6 +27,11 @@ class Needs:
     custom_ops: tuple
     python_ops: tuple
     xla: bool
+
+    @property
+    def fused_ops(self) -> tuple:
+        """Those of the custom ops that are tfsal's."""
+        return tuple(op for op in self.custom_ops if op.startswith(library.PREFIX))
 
 
 def read_meta_graph(path):

@@ -12,6 +12,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from tfsal.errors import ExportError, InputError, MethodError
 from tfsal.graph.model_graph import ModelGraph
+from tfsal.kernels import library
 from tfsal.methods.base import Method
 from tfsal.quiet import quiet_logger
 from tfsal.serving import audit, guard
@@ -28,6 +29,7 @@ def export(
     path,
     methods,
     *,
+    variant="portable",
     preprocess=None,
     warmup_batch_sizes=(),
     overwrite=False,
@@ -44,6 +46,8 @@ def export(
       path: directory to write, the one that will hold saved_model.pb (for TensorFlow Serving
         'models/NAME/1').
       methods: {signature name: Method}, or a list of Methods, which name their signatures.
+      variant: "portable": plain TensorFlow ops, which any server has. "fused": tfsal's own ops
+        where they are faster; the host must have tfsal's op library (docs/serving-with-fused-ops).
       preprocess: Preprocess of the model's images, stated in the contract.
       warmup_batch_sizes: batch sizes to write warm-up requests for, for every signature.
       overwrite: replace a SavedModel that is there.
@@ -63,24 +67,24 @@ def export(
         raise ExportError(f"Load the model first: tfsal.load(model); got a {type(net).__name__}.")
     path = pathlib.Path(path)
     methods = _by_name(methods)
+    _check_variant(variant)
     earlier = earlier_explanations(net.path)
     own = _own_signatures(net, rewrite_default, replaced=set(methods) & set(earlier))
     _check_names(methods, own)
     _check_warmup(net, warmup_batch_sizes)
     _check_target(path, overwrite)
     feeds = guard.example_feeds(net, example)
-    signatures = {name: explanation_signature(net, m) for name, m in methods.items()}
+    portable = variant == "portable"
+    signatures = {n: explanation_signature(net, m, portable) for n, m in methods.items()}
     _warn_of_renamed(signatures)
     with _atomic_directory(path, overwrite) as temporary:
         _save(net, temporary, own, {n: s.function for n, s in signatures.items()})
-        meta_graph, needs = _audit(temporary, net, signatures)
+        meta_graph, needs = _audit(temporary, net, signatures, portable)
         runnable = _guard(temporary, meta_graph, signatures, feeds, example)
         _copy_extra_assets(net.path, temporary)
         if warmup_batch_sizes:
             write_warmup(temporary, runnable, feeds, warmup_batch_sizes)
-        write_contract(
-            temporary, net, signatures, meta_graph, needs, preprocess, "portable", earlier
-        )
+        write_contract(temporary, net, signatures, meta_graph, needs, preprocess, variant, earlier)
     return path
 
 
@@ -94,11 +98,25 @@ def _warn_of_renamed(signatures):
             )
 
 
-def _audit(path, net, signatures):
+def _check_variant(variant):
+    if variant not in ("portable", "fused"):
+        raise ExportError(f"variant is 'portable' or 'fused', not {variant!r}.")
+    if variant == "fused" and library.fused_ops() is None:
+        raise ExportError(
+            f"variant='fused' needs tfsal's op library, and it is not in use: "
+            f"{library.status().reason}. Export with variant='portable', or see "
+            "tfsal.kernels.status()."
+        )
+
+
+def _audit(path, net, signatures, portable):
     """Returns the MetaGraphDef of the bundle and {signature: Needs}."""
     meta_graph = audit.read_meta_graph(path)
     needs = audit.signature_needs(meta_graph)
-    audit.refuse_additions({n: needs[n] for n in signatures}, *audit.own_needs(net.graph_def))
+    own_ops, own_xla = audit.own_needs(net.graph_def)
+    if not portable:
+        own_ops |= {op for n in signatures for op in needs[n].fused_ops}
+    audit.refuse_additions({n: needs[n] for n in signatures}, own_ops, own_xla)
     return meta_graph, needs
 
 

@@ -8,6 +8,7 @@ import time
 import numpy as np
 
 from tfsal.errors import ExportError, InputError
+from tfsal.kernels import library
 from tfsal.serving import audit, guard
 from tfsal.serving.contract import file_hashes, read_contract
 
@@ -53,6 +54,8 @@ def check(path) -> list:
     findings = [_check_files(path, contract["files"])]
     meta_graph = audit.read_meta_graph(path)
     needs = audit.signature_needs(meta_graph)
+    if any(need.fused_ops for need in needs.values()):
+        library.unusable()  # Loads it where it can; where not, loading the bundle says so.
     with contextlib.ExitStack() as stack:
         answer = _open(stack, path)
         for name, promised in contract["signatures"].items():

@@ -35,7 +35,7 @@ def write_contract(path, net, signatures, meta_graph, needs, preprocess, variant
       meta_graph: its MetaGraphDef.
       needs: {signature name: Needs} of every signature.
       preprocess: Preprocess of the model's images, or None.
-      variant: 'portable'.
+      variant: 'portable' or 'fused'.
       earlier: {name: entry} of explanations that were in the source already.
     """
     declared = dataclasses.asdict(preprocess) if preprocess else _earlier_preprocess(net.path)
@@ -177,7 +177,9 @@ def _interface(signature_def, signature, image):
 
 
 def _host(needs):
-    demands = [f"the custom op {op}" for op in needs.custom_ops]
+    fused = needs.fused_ops
+    demands = [f"tfsal's op library, for {', '.join(fused)}"] if fused else []
+    demands += [f"the custom op {op}" for op in needs.custom_ops if op not in fused]
     demands += [f"a Python process, for {op}" for op in needs.python_ops]
     if needs.xla:
         demands.append("XLA (tensorflow_model_server: --xla_cpu_compilation_enabled)")

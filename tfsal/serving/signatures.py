@@ -1,5 +1,6 @@
 """Signatures of a bundle: the model's own inputs and outputs, and what an explanation adds."""
 
+import contextlib
 import dataclasses
 import inspect
 import re
@@ -8,6 +9,7 @@ import tensorflow as tf
 
 from tfsal.methods.call import argument_specs
 from tfsal.methods.explain import explain
+from tfsal.ops import cam_ops
 
 _PREFIX = "tfsal_"
 
@@ -27,8 +29,13 @@ class Signature:
     renamed: dict
 
 
-def explanation_signature(net, method):
+def explanation_signature(net, method, portable=True):
     """Builds the signature of a method: model inputs, `class_index` (default -1), `region`.
+
+    Args:
+      net: a ModelGraph.
+      method: a Method.
+      portable: use plain TensorFlow ops only, none of tfsal's.
 
     Outputs are `attribution`, `heatmap`, `score`, `class_index` and the model's own, from one
     evaluation of the model.
@@ -43,7 +50,8 @@ def explanation_signature(net, method):
 
     def answer(*arguments):
         feeds = dict(zip(net.inputs, arguments, strict=False))
-        results = explain(method, net, feeds, *arguments[len(feeds) :])
+        with cam_ops.portable() if portable else contextlib.nullcontext():
+            results = explain(method, net, feeds, *arguments[len(feeds) :])
         outputs = results.pop("outputs")
         flat = {}
         for name, value in results.items():
