@@ -25,7 +25,7 @@ NATIVE_NOTE = $(BIN)/python -c \
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help venv build demo test zoo test-all bench bench-kernels lint format clean retry
+.PHONY: help venv build demo test zoo test-all bench bench-kernels sanitize cuda lint format clean retry
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,32 @@ bench: $(STAMPS)/test $(STAMPS)/peers ## an explanation's cost, against predicti
 
 bench-kernels: $(STAMPS)/test ## the fused reductions against read bandwidth and TensorFlow
 	@$(RUN) $(BIN)/python -m benchmarks.kernels
+
+CAM := cc/kernels/cam.cc cc/kernels/loops.cc
+WARN := -Wall -Wextra -Wno-psabi
+ISAS := baseline avx2 avx512
+
+sanitize: ## the kernels' C++ tests and fuzzing under ASan, UBSan and TSan
+	@mkdir -p build
+	@for kind in address,undefined thread; do \
+		for test in cam_test cam_fuzz; do \
+			echo "$$test, -fsanitize=$$kind"; \
+			$(CXX) -std=c++17 -O1 -g -ffp-contract=fast $(WARN) -Werror -I. \
+				-DTFSAL_FUZZ_MAIN -fsanitize=$$kind -fno-sanitize-recover=all \
+				cc/kernels/$$test.cc $(CAM) -o build/$$test -pthread || exit 1; \
+			for isa in $(ISAS); do TFSAL_ISA=$$isa build/$$test || exit 1; done; \
+		done; \
+	done
+
+NVCC ?= nvcc
+cuda: ## compile the CUDA kernels and, where there is a GPU, check and time them
+	@mkdir -p build
+	@echo "Compiling the CUDA kernels for sm_75 to sm_90..."
+	@$(NVCC) -std=c++17 -O3 -I. --threads 0 -Xcompiler=-ffp-contract=fast,-Wno-psabi,-pthread \
+		$(foreach arch,75 80 86 89 90,-gencode arch=compute_$(arch),code=sm_$(arch)) \
+		-gencode arch=compute_90,code=compute_90 \
+		cc/kernels/cuda_check.cu $(CAM) -o build/cuda_check
+	@build/cuda_check; code=$$?; [ $$code -eq 77 ] || exit $$code
 
 lint: $(STAMPS)/test ## check style and format (ruff, clang-format)
 	@$(BIN)/ruff check .

@@ -87,8 +87,12 @@ def report(shape, rounds, read):
     for name in list(contenders)[:ours]:
         best = max(best, 2 * size / seconds[name] / 1e9)
         print(f"  {name:32} {2 * size / seconds[name] / 1e9:5.1f} GB/s")
-    print(f"  {'':20} {'fused':>9} {'compulsory':>12} {'logical':>9} {'of read':>8} {'TensorFlow':>11}"
-          f" {'XLA':>9} {'ratio':>6}")  # fmt: skip
+    heads = zip(
+        ("", "fused", "compulsory", "logical", "of read", "TensorFlow", "XLA", "ratio"),
+        (20, 9, 12, 9, 8, 11, 9, 6),
+        strict=True,
+    )
+    print("  " + " ".join(head.rjust(width) for head, width in heads))
     in_cache = size / shape[0] <= LAST_LEVEL_CACHE
     for name, reads in READS.items():
         fused = seconds[name, "fused"]

@@ -17,6 +17,8 @@ constexpr int64_t kManyExamples = 8;
 constexpr int64_t kLeastChunk = int64_t{1} << 18;
 // Most chunks of one example, and so partial sums per channel.
 constexpr int64_t kMostChunks = 64;
+// Rows that one float adds up; sums of such sums lose less to rounding.
+constexpr int64_t kRowsInOneSum = 512;
 
 // The positions of one example in chunks. They follow from the shape alone:
 // the sums over them must not depend on the number of threads.
@@ -64,9 +66,13 @@ void OverPositions(CamShape shape, const Chunks& chunks, Parallel& parallel,
   const int64_t width = kSums * shape.channels;
   sums.assign(width * std::max<int64_t>(chunks.count, 1), S(0));
   parallel.For(chunks.count, [&](int64_t k) {
-    const int64_t first = k * chunks.rows;
-    add(first, std::min(chunks.rows, shape.positions - first),
-        sums.data() + k * width);
+    const int64_t last = std::min((k + 1) * chunks.rows, shape.positions);
+    std::vector<S> some(width);
+    for (int64_t row = k * chunks.rows; row < last; row += kRowsInOneSum) {
+      std::fill(some.begin(), some.end(), S(0));
+      add(row, std::min(kRowsInOneSum, last - row), some.data());
+      for (int64_t j = 0; j < width; ++j) sums[k * width + j] += some[j];
+    }
   });
   for (int64_t k = 1; k < chunks.count; ++k)
     for (int64_t j = 0; j < width; ++j) sums[j] += sums[k * width + j];

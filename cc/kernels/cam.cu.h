@@ -30,6 +30,7 @@ constexpr int kWarp = 5, kFewLanes = 3;
 constexpr int64_t kMostBlocks = 65535;
 // Most chunks of one example's positions, and so partial sums per channel.
 constexpr int64_t kMostChunks = 512;
+static_assert(kMostChunks <= kMostBlocks);
 // The least that is worth a block of its own, in values and in positions.
 constexpr int64_t kLeastValues = 8192, kLeastRows = 64;
 

@@ -6,7 +6,8 @@
 // positions], `weights` are [examples, channels]. Inputs may be double, float,
 // Half or BFloat16; sums and results are Sum<T>. NaN and infinity flow through
 // as in the formula. Results do not depend on the number of threads. Besides
-// the outputs, no more than 128 sums per channel of one example are allocated.
+// the outputs, no more than 130 sums per channel are allocated for an example,
+// and 2 for each thread.
 #ifndef TFSAL_CC_KERNELS_CAM_H_
 #define TFSAL_CC_KERNELS_CAM_H_
 

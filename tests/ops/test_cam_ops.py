@@ -3,6 +3,8 @@
 import functools
 import importlib
 import itertools
+import subprocess
+import sys
 
 import hypothesis
 import numpy as np
@@ -124,6 +126,16 @@ def test_any_shape(way, reduction, dtype, shape, seed, relu):
 @pytest.mark.parametrize("shape", [(1, 300, 40, 33), (3, 5000, 64), (40, 49, 512), (2, 7, 2048)])
 def test_shapes_of_many_chunks(way, reduction, shape):
     check(way, reduction, *pair(shape, "float32", 1, reduction))
+
+
+@pytest.mark.parametrize("way", ["fused", "NumPy"])
+@pytest.mark.parametrize("reduction", ["grad_cam", "grad_cam_plus_plus", "x_grad_cam"])
+def test_long_sums_of_few_channels(way, reduction):
+    """One float that added up 60000 nearly equal terms would be off by 3e-4."""
+    a, g = pair((1, 60000, 1), "float32", 0, reduction)
+    _, expected = TWINS[reduction](a.astype("f8"), np.abs(g).astype("f8"))
+    _, found = run(way, reduction, a, np.abs(g))
+    np.testing.assert_allclose(found, expected, rtol=3e-6)
 
 
 @each_way
@@ -269,6 +281,31 @@ def test_portable_graphs_hold_no_op_of_ours(reduction):
     with cam_ops.portable():
         assert not any(op.startswith("Tfsal") for op in ops())
     assert any(op.startswith("Tfsal") for op in ops())
+
+
+@pytest.mark.parametrize("reduction", [name for name in TWINS if name != "weighted_cam"])
+def test_the_kernels_need_memory_for_their_outputs_only(reduction):
+    """The high-water mark of a process that reduces 2 x 64 MB."""
+    if not kernels.status().numpy:
+        pytest.skip(kernels.native_hint())
+    code = f"""
+import numpy as np
+from tfsal.kernels import cam
+
+def peak():
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+
+a = np.ones((1, 512, 1024, 32), "float32")
+cam.{reduction}(a[:, :1], a[:, :1])  # Starts the threads.
+g = a.copy()
+before = peak()
+cam.{reduction}(a, g)
+print(peak() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    outputs = 512 * 1024 * 4 / 1024
+    assert int(done.stdout) < outputs + 512, f"{done.stdout} kB for {outputs} kB of outputs"
 
 
 # ---------------------------------------------------------------- bad input

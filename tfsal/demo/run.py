@@ -136,7 +136,7 @@ def _points(folder):
     return point_maps(np.load(folder / "attribution.npy"), np.load(folder / "heatmap.npy"))
 
 
-def _draw(methods, answers, scenes, sheet, scale=3):
+def _draw(methods, answers, scenes, sheet, scale=2):
     """A contact sheet: a row a scene with its true box, a column a method."""
     tile, gap, header = scenes.images.shape[1] * scale, 8, 22
     width = (tile + gap) * (len(methods) + 1) + gap

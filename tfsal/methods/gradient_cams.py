@@ -42,7 +42,7 @@ class GradCAM(GradientCam, name="gradcam"):
 
 @dataclasses.dataclass(frozen=True)
 class GradCAMPlusPlus(GradientCam, name="gradcam_plus_plus"):
-    """Grad-CAM++: channels weighted by their positive gradients; for several objects of a class.
+    """Grad-CAM++: positive gradients, weighted by position; for several objects.
 
     Chattopadhay et al. 2018, https://arxiv.org/abs/1710.11063, equation 19, divided by exp(score):
     a positive factor of each example that no float could hold. The target must be a logit, as it

@@ -18,7 +18,7 @@ _BIAS = frozenset(("BiasAdd", "Add", "AddV2"))
 
 @dataclasses.dataclass(frozen=True)
 class SaliencyTubes(CamMethod, name="saliency_tubes"):
-    """Saliency Tubes: channels weighted by the dense layer that follows global average pooling.
+    """Saliency Tubes (in 2-D, CAM): channels weighted by the last dense layer.
 
     Stergiou et al. 2019, https://arxiv.org/abs/1902.01078, equation 1, for 3-D convolutions; in 2-D
     it is CAM (Zhou et al. 2016, https://arxiv.org/abs/1512.04150). The weights are the gradient of
