@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import tfsal
-from tfsal import cli, images
+from tfsal import cli, images, kernels
 from tfsal.serving import Preprocess
 
 
@@ -229,6 +229,23 @@ def test_export_then_check(model_dir, tmp_path):
         file.write(b"\x01\x02\x03")
     checked = run("check", bundle)
     assert checked.exit_code == 1 and "was changed after the export" in checked.output
+
+
+def test_several_layers_and_the_fused_variant(model_dir, tmp_path):
+    layers = [layer.name for layer in tfsal.load(model_dir).layers() if layer.is_map][:2]
+    methods = ("--method", f"hirescam:layer={'+'.join(layers)},fuse=mean", "--method", "layercam")
+    arguments = ("export", model_dir, tmp_path / "1", *methods, "--layer", "+".join(layers))
+    fused = kernels.status().fused
+    result = run(*arguments, "--variant", "fused" if fused else "portable")
+    assert result.exit_code == 0, result.output
+    contract = json.loads((tmp_path / "1" / "assets.extra" / "tfsal.json").read_text())
+    assert contract["variant"] == ("fused" if fused else "portable")
+    for name, fuse in (("hirescam", "mean"), ("layercam", "max")):
+        signature = contract["signatures"][name]
+        assert signature["layer"] == layers and len(layers) == 2
+        assert signature["hyperparameters"]["fuse"] == fuse
+    assert ("tfsal's op library" in result.output) == fused
+    assert run("check", tmp_path / "1").exit_code == 0
 
 
 def test_explain_of_a_bundle_preprocesses_as_its_contract_says(model_dir, photos, tmp_path):
