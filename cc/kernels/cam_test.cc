@@ -349,7 +349,7 @@ void TestThreads() {
     if (relu) return;  // of each value by itself
     using T = decltype(type);
     for (const CamShape shape :
-         {CamShape{1, 1200, 70}, CamShape{4, 500, 129}, CamShape{9, 30, 20}}) {
+         {CamShape{1, 2500, 70}, CamShape{4, 1100, 129}, CamShape{9, 30, 20}}) {
       Case<T> alone(reduction, shape, relu, Values::kOrdinary);
       alone.Run(serial);
       for (ThreadPool* pool : {&one, &two, &three, &seven}) {
