@@ -152,6 +152,8 @@ void GradCamPlusPlus(const T* a, const T* g, CamShape shape,
                     loops.sum(a + at + first * channels, rows, channels, into);
                   },
                   totals);
+              totals.resize(channels);
+              totals.shrink_to_fit();
               if (alpha == PlusPlusAlpha::kMean) {
                 for (int64_t k = 0; k < channels; ++k)
                   totals[k] /= shape.positions;

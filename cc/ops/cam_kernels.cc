@@ -23,10 +23,7 @@ class DeviceThreads final : public Parallel {
       return;
     }
     using Schedule = tensorflow::thread::ThreadPool::SchedulingParams;
-    using Strategy = tensorflow::thread::ThreadPool::SchedulingStrategy;
-    const Schedule one_by_one(Strategy::kFixedBlockSize,
-                              /*cost_per_unit=*/absl::nullopt,
-                              /*block_size=*/1);
+    const Schedule one_by_one = Schedule::Fixed(1);
     workers_.workers->ParallelFor(count, one_by_one,
                                   [&task](int64_t first, int64_t last) {
                                     for (; first < last; ++first) task(first);

@@ -45,6 +45,12 @@ std::string Describe(const py::array& array) {
          std::string(py::str(array.dtype()));
 }
 
+bool Readable(const py::array& a) {
+  const py::object flags = a.attr("flags");
+  return py::bool_(flags.attr("c_contiguous")) &&
+         py::bool_(flags.attr("aligned"));
+}
+
 // Raises ValueError or TypeError for what the kernels must not be given.
 CamShape Check(const char* name, const py::array& a) {
   if (a.ndim() < 3) {
@@ -52,11 +58,11 @@ CamShape Check(const char* name, const py::array& a) {
                           " is [examples, *spatial, channels], not " +
                           Describe(a));
   }
-  if (!(a.flags() & py::array::c_style)) {
+  if (!Readable(a)) {
     throw py::value_error(
         std::string(name) +
-        " is not C-contiguous, and nothing is copied here: pass "
-        "numpy.ascontiguousarray(...)");
+        " is not C-contiguous and aligned, and nothing is copied here: pass "
+        "numpy.require(..., requirements=['C', 'A'])");
   }
   int64_t positions = 1;
   for (py::ssize_t i = 1; i + 1 < a.ndim(); ++i) positions *= a.shape(i);
@@ -218,12 +224,12 @@ py::object WeightedCam(const py::array& a, const py::array& weights, bool relu,
     using T = decltype(type);
     const bool fits = weights.ndim() == 2 &&
                       weights.shape(0) == shape.examples &&
-                      weights.shape(1) == shape.channels &&
-                      (weights.flags() & py::array::c_style) &&
+                      weights.shape(1) == shape.channels && Readable(weights) &&
                       py::isinstance<py::array_t<Sum<T>>>(weights);
     if (!fits) {
       throw py::value_error(
-          "weights are C-contiguous [examples, channels], float32, or float64 "
+          "weights are C-contiguous, aligned [examples, channels], float32, or "
+          "float64 "
           "for float64 activations: for " +
           Describe(a) + " not " + Describe(weights));
     }

@@ -322,6 +322,15 @@ def test_wrong_shapes_are_refused(way, reduction, a, second):
         run(way, reduction, np.ones(a, "f"), np.ones(second, "f"))
 
 
+@each_reduction
+def test_numpy_arrays_that_cannot_be_read_as_they_lie_are_refused(reduction):
+    a, second = pair((2, 6, 3), "float32", 0, reduction)
+    shifted = np.frombuffer(b"x" + a.tobytes(), "float32", offset=1).reshape(a.shape)
+    for wrong in (a[:, ::2], a.transpose(0, 2, 1), shifted):
+        with pytest.raises(ValueError, match="not C-contiguous and aligned"):
+            implementation("NumPy", reduction)(wrong, second)
+
+
 @pytest.mark.parametrize("way", ["fused", "NumPy"])
 @each_reduction
 def test_wrong_dtypes_are_refused(way, reduction):
