@@ -49,7 +49,8 @@ def export(
       variant: "portable": plain TensorFlow ops, which any server has. "fused": tfsal's own ops
         where they are faster; the host must have tfsal's op library (docs/serving-with-fused-ops).
       preprocess: Preprocess of the model's images, stated in the contract.
-      warmup_batch_sizes: batch sizes to write warm-up requests for, for every signature.
+      warmup_batch_sizes: batch sizes to write warm-up requests for, for the explanations and
+        `serving_default`.
       overwrite: replace a SavedModel that is there.
       example: one or more rows of real input to check and warm up with; default: made up.
       rewrite_default: make `serving_default` anew from plain ops where a SavedModel's own needs
