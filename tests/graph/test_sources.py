@@ -18,6 +18,7 @@ from reference import (
     keras_run,
     tfsal_answer,
 )
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 import tfsal
 
@@ -63,10 +64,26 @@ def test_keras_file(built, family, suffix, tmp_path):
     check_keras(built(family), path)
 
 
-@pytest.mark.parametrize("family", ["subclassed", "vit, class token", *FILES, *TF_KERAS])
+@pytest.mark.parametrize(
+    "family", ["subclassed", "vit, class token", "1-D", "3-D", *FILES, *TF_KERAS]
+)
 def test_model_export(built, family, tmp_path):
     built(family).export(str(tmp_path / "saved"), **({} if "tf_" in family else {"verbose": False}))
     check_keras(built(family), tmp_path / "saved")
+
+
+@pytest.mark.parametrize("family", ["functional", "1-D", "3-D", "vit", "two inputs", "lstm"])
+def test_frozen_model(built, family):
+    model = built(family)
+    specs = [tf.TensorSpec([None, *x.shape[1:]], x.dtype, x.name) for x in model.inputs]
+    function = tf.function(lambda *x: model(x[0] if len(x) == 1 else list(x), training=False))
+    # Loops of TensorFlow 1, which lowering makes, have no gradient here.
+    concrete = function.get_concrete_function(*specs)
+    frozen = convert_variables_to_constants_v2(concrete, lower_control_flow=False)
+    outputs = [t.op.inputs[0].name for t in frozen.outputs]
+    inputs = [t.name for t in frozen.inputs]
+    graph = frozen.graph.as_graph_def()
+    check_keras(model, graph, inputs=inputs, outputs=outputs)
 
 
 @pytest.mark.parametrize("family", ["functional", "subclassed", "nested", "lstm", *TF_KERAS])
@@ -104,9 +121,12 @@ def test_one_logit_scores_both_classes(built):
     assert list(explained.class_index) == list((z > 0).astype(int))
 
 
-def test_dense_output():
+@pytest.mark.parametrize("exported", [False, True])
+def test_dense_output(exported, tmp_path):
     model = networks.unet()
-    net, (x,) = tfsal.load(model), inputs_of(model)
+    if exported:
+        model.export(str(tmp_path / "saved"), verbose=False)
+    net, (x,) = tfsal.load(tmp_path / "saved" if exported else model), inputs_of(model)
     region = np.zeros([3, 16, 16], "float32")
     region[:, 4:9, 2:12] = 1
     run = keras_run(model, "features", "predictions")
