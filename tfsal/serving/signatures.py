@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfsal.methods.call import argument_specs
 from tfsal.methods.explain import explain
 from tfsal.ops import cam_ops
+from tfsal.serving.pictures import BYTES
 
 _PREFIX = "tfsal_"
 
@@ -29,30 +30,41 @@ class Signature:
     renamed: dict
 
 
-def explanation_signature(net, method, portable=True):
+def explanation_signature(net, method, portable=True, pictures=None):
     """Builds the signature of a method: model inputs, `class_index` (default -1), `region`.
 
     Args:
       net: a ModelGraph.
       method: a Method.
       portable: use plain TensorFlow ops only, none of tfsal's.
+      pictures: Pictures: take image files in place of the image, add an overlay; None: neither.
 
     Outputs are `attribution`, `heatmap`, `score`, `class_index` and the model's own, from one
     evaluation of the model.
     """
     added = argument_specs(method, net)
     taken = {*net.inputs, *net.outputs}
-    specs = [info.spec for info in net.inputs.values()]
     renamed = {}
+    specs = [info.spec for info in net.inputs.values()]
+    files = list(net.inputs).index(pictures.image) if pictures and pictures.image_bytes else None
+    if files is not None:
+        name = _free(BYTES, taken, renamed)
+        specs[files] = tf.TensorSpec(specs[files].shape[:1], tf.string, name)
     for spec in added:
         name = _free(spec.name, taken, renamed)
         specs.append(tf.TensorSpec(spec.shape, spec.dtype, name))
 
     def answer(*arguments):
         feeds = dict(zip(net.inputs, arguments, strict=False))
+        if files is not None:
+            feeds[pictures.image], broken = pictures.decode(arguments[files])
         with cam_ops.portable() if portable else contextlib.nullcontext():
             results = explain(method, net, feeds, *arguments[len(feeds) :])
+        if files is not None:
+            results = pictures.blank(broken, results, net)
         outputs = results.pop("outputs")
+        if pictures and pictures.overlay:
+            results |= pictures.draw(feeds[pictures.image], results)
         flat = {}
         for name, value in results.items():
             if isinstance(value, dict):

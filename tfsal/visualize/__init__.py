@@ -4,7 +4,7 @@ All but `figure` is plain TensorFlow: it works on NumPy arrays, inside a tf.func
 inside an exported signature.
 """
 
-from tfsal.visualize.colors import colormap_table, overlay
+from tfsal.visualize.colors import colormap_table, is_diverging, overlay
 from tfsal.visualize.figures import figure
 from tfsal.visualize.maps import (
     diverging,
@@ -22,6 +22,7 @@ __all__ = [
     "figure",
     "grayscale",
     "heatmap",
+    "is_diverging",
     "max_abs",
     "min_max",
     "overlay",
