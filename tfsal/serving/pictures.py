@@ -109,28 +109,31 @@ class Pictures:
           net: the ModelGraph.
 
         Returns:
-          The results with NaN in those rows, and -2 for the class; integers and strings that the
-          model itself returns stay.
+          The results with NaN in those rows, -1 in extras of integers, -2 for the class; integers
+          and strings that the model itself returns stay.
         """
 
-        def keep(value):
-            if not value.dtype.is_floating:
+        def blank(value, integer=None):
+            bad = float("nan") if value.dtype.is_floating else integer
+            if bad is None:
                 return value
             ones = tf.ones([tf.rank(value) - 1], tf.int32)
             rows = tf.reshape(broken, tf.concat([[-1], ones], 0))
-            return tf.where(rows, tf.constant(float("nan"), value.dtype), value)
+            return tf.where(rows, tf.constant(bad, value.dtype), value)
 
-        own = {k: keep(v) if net.outputs[k].batched else v for k, v in results["outputs"].items()}
-        rest = {k: tf.nest.map_structure(keep, v) for k, v in results.items() if k != "outputs"}
-        rest["class_index"] = tf.where(broken, -2, rest["class_index"])
-        return {**rest, "outputs": own}
+        own = {k: blank(v) if net.outputs[k].batched else v for k, v in results["outputs"].items()}
+        ours = {k: v for k, v in results.items() if k != "outputs"}
+        ours = tf.nest.map_structure(lambda value: blank(value, integer=-1), ours)
+        ours["class_index"] = tf.where(broken, -2, ours["class_index"])
+        return {**ours, "outputs": own}
 
-    def draw(self, inputs, results):
+    def draw(self, inputs, results, extras):
         """Draws the overlays.
 
         Args:
           inputs: [N, H, W, 3 or 1], the model's input.
           results: outputs of the explanation by name.
+          extras: those that its method adds.
 
         Returns:
           {name of the output: [N] strings}, PNG files of H x W pixels; empty where class_index is
@@ -140,7 +143,7 @@ class Pictures:
           ExportError: the heatmap is none of the image, or the name is taken.
         """
         output, heatmap = self.overlay.output, results["heatmap"]
-        if output in results:
+        if output in (*results, *extras):
             raise ExportError(f"An explanation has an output '{output}'; name the overlay's anew.")
         maps = heatmap if isinstance(heatmap, dict) else {self.image: heatmap}
         if self.image not in maps:
