@@ -3,6 +3,7 @@
 import io
 import json
 import pathlib
+import struct
 import subprocess
 
 import keras
@@ -11,7 +12,7 @@ import pytest
 import skimage.data
 import tensorflow as tf
 from hosts import in_python, in_session
-from PIL import Image
+from PIL import Image, ImageOps
 
 import tfsal
 from tfsal import visualize
@@ -145,6 +146,39 @@ def test_a_process_without_python_takes_files_and_gives_pictures(case, tmp_path)
     assert drawn == list(expected.pop("overlay_png"))
     for name, value in expected.items():
         np.testing.assert_array_equal(np.load(outputs[name]["file"]), value, err_msg=name)
+
+
+def exif(order, orientation, tags=1):
+    """EXIF data with some tags before the orientation."""
+    tiff = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "IH", 8, tags)
+    for i in range(tags - 1):
+        tiff += struct.pack(order + "HHIHH", 0x0100 + i, 3, 1, 9, 0)
+    return b"Exif\0\0" + tiff + struct.pack(order + "HHIHHI", 0x0112, 3, 1, orientation, 0, 0)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_photos_of_phones_are_turned_as_pillow_turns_them(order):
+    decode = tf.function(image_files.decode, input_signature=[tf.TensorSpec([], tf.string)])
+    for orientation in range(1, 9):
+        file = encoded(PHOTOS[0], "jpeg", exif=exif(order, orientation, 1 + orientation % 3))
+        seen = ImageOps.exif_transpose(Image.open(io.BytesIO(file)))
+        np.testing.assert_array_equal(decode(file), np.asarray(seen), err_msg=orientation)
+        assert (seen.width == 300) == (orientation > 4)  # turned by Pillow at all
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        exif("<", 0), exif("<", 9), exif("<", 6)[:-8], exif(">", 6)[:12], b"Exif\0\0",
+        b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0II*\0\x08\0\0\0\xff\xff", b"else",
+    ],
+)  # fmt: skip
+def test_exif_data_that_says_nothing_turns_nothing(data):
+    file = encoded(PHOTOS[0], "jpeg", exif=data)
+    assert image_files.exif_orientation(tf.constant(file)) == 1
+    np.testing.assert_array_equal(
+        image_files.decode(tf.constant(file)), np.asarray(Image.open(io.BytesIO(file)))
+    )
 
 
 # ---------------------------------------------------------------- files that cannot be read

@@ -24,15 +24,59 @@ def read_or_none(file, function, nothing):
 
 
 def decode(file):
-    """[H, W, 3] uint8 of a JPEG, PNG or WebP file."""
-    image = tf.cond(
-        tf.io.is_jpeg(file),
+    """[H, W, 3] uint8 of a JPEG, PNG or WebP file; a JPEG is turned as its EXIF data says."""
+
+    def decode_jpeg():
         # The accurate transform gives the pixels that Pillow and OpenCV give; the default is up
         # to 17 of 255 off.
-        lambda: tf.io.decode_jpeg(file, channels=3, dct_method="INTEGER_ACCURATE"),
-        lambda: tf.io.decode_image(file, channels=3, expand_animations=False),
-    )
+        image = tf.io.decode_jpeg(file, channels=3, dct_method="INTEGER_ACCURATE")
+        return turned(image, exif_orientation(file))
+
+    def decode_other():
+        return tf.io.decode_image(file, channels=3, expand_animations=False)
+
+    image = tf.cond(tf.io.is_jpeg(file), decode_jpeg, decode_other)
     return tf.ensure_shape(image, [None, None, 3])
+
+
+def turned(image, orientation):
+    """The image [H, W, C] as it is meant to be seen, by the orientation 1 to 8 of EXIF."""
+
+    def apply(values, change, image):
+        wanted = tf.reduce_any(orientation == tf.constant(values))
+        return tf.cond(wanted, lambda: change(image), lambda: image)
+
+    image = apply([5, 6, 7, 8], lambda image: tf.transpose(image, [1, 0, 2]), image)
+    image = apply([2, 3, 6, 7], lambda image: image[:, ::-1], image)
+    return apply([3, 4, 7, 8], lambda image: image[::-1], image)
+
+
+def exif_orientation(file):
+    """int32: the orientation that the EXIF data of a JPEG file states, 1 where it states none.
+
+    Phones save what the sensor saw, and beside it how they were held.
+    """
+    # EXIF data lies at the front, in a segment of at most 64 kB, behind a short one at most.
+    front = tf.strings.join([tf.strings.substr(file, 0, 2**17), b"\0" * 16])
+    data = tf.cast(tf.io.decode_raw(front, tf.uint8), tf.int32)
+    last = tf.size(data) - 1
+    shifted = [data[i : last + i - 4] == byte for i, byte in enumerate(b"Exif\0\0")]
+    begins = tf.reduce_all(shifted, axis=0)
+    tiff = tf.argmax(begins, output_type=tf.int32) + 6
+    little = data[tf.minimum(tiff, last)] == ord("I")
+
+    def number(at, size):
+        digits = tf.gather(data, tf.clip_by_value(at[..., tf.newaxis] + tf.range(size), 0, last))
+        digits = tf.where(little, digits[..., ::-1], digits)
+        return tf.reduce_sum(digits * 256 ** tf.range(size - 1, -1, -1), axis=-1)
+
+    directory = tiff + number(tiff + 4, 4)
+    count = tf.clip_by_value(number(directory, 2), 1, 512)
+    entries = directory + 2 + 12 * tf.range(count)
+    states = number(entries, 2) == 0x0112
+    value = number(entries[tf.argmax(states)] + 8, 2)
+    stated = tf.reduce_any(begins) & tf.reduce_any(states) & (value >= 1) & (value <= 8)
+    return tf.where(stated, value, 1)
 
 
 def _not_too_large(file):
