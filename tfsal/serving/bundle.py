@@ -273,9 +273,17 @@ def _save(net, path, own, added):
     root.model = net.saved
     root.weights = net.variables
     root.tables = owned_resources(net)
+    signatures = {**own, **added}
     try:
         with quiet_logger():
-            tf.saved_model.save(root, str(path), signatures={**own, **added})
+            try:
+                tf.saved_model.save(root, str(path), signatures=signatures)
+            except ValueError as error:
+                if "custom gradients" not in str(error):
+                    raise
+                # The model's own, in a graph of TensorFlow 1. What a signature answers needs none.
+                options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+                tf.saved_model.save(root, str(path), signatures=signatures, options=options)
     except (OSError, tf.errors.OpError) as error:
         raise ExportError(f"The bundle could not be written: {error}") from error
     except AssertionError as error:
