@@ -29,20 +29,21 @@ from tfsal.demo.pointing import chance, hits, interval  # noqa: E402
 from tfsal.demo.run import point_maps  # noqa: E402
 from tfsal.demo.scenes import CLASS_NAMES, digit_scenes  # noqa: E402
 
-_TILE, _GAP = 104, 6  # pixels
+_TILE, _GAP = 112, 6  # pixels
 _TEST_SEED = 1000003
 _TIMED = 8  # images a batch
 _MARK = "#00c0a0"  # the truth
+_MAKES_INPUTS = ("activation_maximization",)  # and no maps, which could point at something
 
 
 @dataclasses.dataclass
 class Pictured:
-    """One image of the gallery: which model it is for, what is asked, and how it is shown.
+    """One image of the gallery: which study it is of, what is asked, and how it is shown.
 
     image [H, W, 1 or 3] in [0, 1]; box: top, left, bottom, right of what the class is, or None.
     """
 
-    net: object
+    study: object
     image: np.ndarray
     class_index: int
     title: str
@@ -59,9 +60,16 @@ class Study:
         self._rows = 0
         self._counted = tfsal.load(self._counting(model), specs=self._spec())
 
-    def hits(self, method):
-        """[N] bool: is the strongest point of the map in the box?"""
-        found = []
+    def method(self, kind):
+        """A method with its defaults; with eight of the images where it needs references."""
+        fields = [field.name for field in dataclasses.fields(kind)]
+        return kind(references=self.images[-8:]) if "references" in fields else kind()
+
+    def hits(self, kind):
+        """[N] bool: is the strongest point of the map in the box? None where there is no map."""
+        if kind.name in _MAKES_INPUTS:
+            return None
+        method, found = self.method(kind), []
         for start in range(0, len(self.images), 50):
             part = slice(start, start + 50)
             answer = method.explain(self.net, self.images[part], self.classes[part])
@@ -69,14 +77,15 @@ class Study:
             found.append(hits(points, self.boxes[part]))
         return np.concatenate(found)
 
-    def evaluations(self, method):
+    def evaluations(self, kind):
         """Rows that the model computed for each image, counted at its input."""
         self._rows = 0
-        method.explain(self._counted, self.images[:_TIMED], self.classes[:_TIMED])
+        self.method(kind).explain(self._counted, self.images[:_TIMED], self.classes[:_TIMED])
         return self._rows / _TIMED
 
-    def milliseconds(self, methods, rounds=9):
+    def milliseconds(self, kinds, rounds=5):
         """{name: least time for an image, in batches}, of calls that take turns."""
+        methods = {kind.name: self.method(kind) for kind in kinds}
         times = {name: [] for name in methods}
         for _ in range(rounds + 1):  # The first may trace.
             for name, method in methods.items():
@@ -107,7 +116,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("docs/gallery"))
     parser.add_argument("--scenes", type=int, default=300)
-    parser.add_argument("--mosaics", type=int, default=200)
+    parser.add_argument("--mosaics", type=int, default=100)
     options = parser.parse_args()
     print("Training on digits and on photos, about a minute each...")
     scenes = digit_scenes(options.scenes, _TEST_SEED, "test")
@@ -118,20 +127,19 @@ def main():
         old.unlink()
     pictured = pictures(digits, crops)
     save(strip([shown(p) for p in pictured], [p.title for p in pictured]), options.out / "images")
-    methods, measured, refused = {}, {}, {}
+    kinds, measured, refused = [], {}, {}
     for name, kind in tqdm(tfsal.list_methods().items(), unit="method", disable=None):
         try:
-            method = by_default(kind)
-            overlays = [painted(method, p) for p in pictured]
-            measured[name] = measures(method, digits, crops)
+            overlays = [painted(kind, p) for p in pictured]
+            measured[name] = measures(kind, digits, crops)
         except tfsal.TfsalError as error:
             refused[name] = str(error).splitlines()[0]
             continue
-        methods[name] = method
+        kinds.append(kind)
         save(strip(overlays), options.out / name)
-    for name, milliseconds in crops.milliseconds(methods).items():
+    for name, milliseconds in crops.milliseconds(kinds).items():
         measured[name]["milliseconds"] = milliseconds
-    rows = [(name, method, measured[name]) for name, method in methods.items()]
+    rows = [(kind.name, kind, measured[kind.name]) for kind in kinds]
     (options.out / "README.md").write_text(page(rows, refused, digits, crops), "utf-8")
     size = sum(file.stat().st_size for file in options.out.iterdir())
     print(f"{options.out / 'README.md'}: {len(rows)} methods, {size / 1e6:.2f} MB")
@@ -142,50 +150,48 @@ def pictures(digits, crops):
     found = []
     for i in (0, 2):
         title = f"{CLASS_NAMES[digits.classes[i]]}?"
-        found.append(
-            Pictured(digits.net, digits.images[i], digits.classes[i], title, digits.boxes[i])
-        )
+        found.append(Pictured(digits, digits.images[i], digits.classes[i], title, digits.boxes[i]))
     names = ("cat", "coins", "coffee", "motorcycle")
     classes = [photos.CLASSES.index(name) for name in names]
     (mosaic,) = photos.mosaic(classes, seed=2)
     for place in (0, 2):
         box = photos.quarter(place)
-        found.append(Pictured(crops.net, mosaic, classes[place], f"{names[place]}?", box))
-    (cat,) = photos.whole("cat", 2 * photos.CROP)
-    return [*found, Pictured(crops.net, cat, classes[0], "cat?")]
+        found.append(Pictured(crops, mosaic, classes[place], f"{names[place]}?", box))
+    (cat,) = photos.whole("cat")
+    return [*found, Pictured(crops, cat, classes[0], "cat?")]
 
 
-def by_default(kind):
-    """The method with its defaults; an error that the page can print where it has none."""
-    try:
-        return kind()
-    except TypeError as error:
-        raise tfsal.TfsalError(f"it needs to be told more ({error})") from error
-
-
-def measures(method, digits, crops):
+def measures(kind, digits, crops):
     """What the tables say of a method, but for its time: hits on both studies, evaluations."""
     return {
-        "digits": digits.hits(method),
-        "mosaics": crops.hits(method),
-        "evaluations": crops.evaluations(method),
+        "digits": digits.hits(kind),
+        "mosaics": crops.hits(kind),
+        "evaluations": crops.evaluations(kind),
     }
 
 
 # ---------------------------------------------------------------- drawing
 
 
-def painted(method, pictured):
+def painted(kind, pictured):
     """The heatmap over the image, as a tile; the image gray, for its colours are the map's too."""
-    answer = method.explain(pictured.net, pictured.image[None], pictured.class_index)
+    method = pictured.study.method(kind)
+    answer = method.explain(pictured.study.net, pictured.image[None], pictured.class_index)
+    if kind.name in _MAKES_INPUTS:
+        return tile(pixels(answer.attribution[0].numpy()))
     gray = pictured.image.mean(-1, keepdims=True)
     return tile(visualize.overlay(gray[None], answer.heatmap)[0].numpy())
 
 
+def pixels(image):
+    """[H, W, 1 or 3] in [0, 1] as [H, W, 3] uint8."""
+    levels = (np.clip(image, 0, 1) * 255).round().astype("uint8")
+    return np.broadcast_to(levels, (*image.shape[:2], 3))
+
+
 def shown(pictured):
     """The image itself, with the truth as a box."""
-    rgb = np.broadcast_to(pictured.image, (*pictured.image.shape[:2], 3))
-    picture = tile((rgb * 255).round().astype("uint8"))
+    picture = tile(pixels(pictured.image))
     if pictured.box is not None:
         top, left, bottom, right = np.asarray(pictured.box) * _TILE / pictured.image.shape[0]
         box = (max(left - 1, 0), max(top - 1, 0), min(right, _TILE - 1), min(bottom, _TILE - 1))
@@ -193,10 +199,10 @@ def shown(pictured):
     return picture
 
 
-def tile(pixels):
+def tile(levels):
     """[H, W, 3] uint8 as an image of the height of all tiles."""
-    width = round(_TILE * pixels.shape[1] / pixels.shape[0])
-    return Image.fromarray(pixels).resize((width, _TILE), Image.Resampling.BICUBIC)
+    width = round(_TILE * levels.shape[1] / levels.shape[0])
+    return Image.fromarray(levels).resize((width, _TILE), Image.Resampling.BICUBIC)
 
 
 def strip(tiles, titles=()):
@@ -258,15 +264,15 @@ def _cost_table(rows, crops):
     yield (
         f"Evaluations are rows that the model computed for each image, counted at its input. Time "
         f"is of one image of {side} x {side} pixels through the photo model, in batches of "
-        f"{_TIMED}, without XLA, on {_cores()}, the least of nine calls that take turns; compare "
+        f"{_TIMED}, without XLA, on {_cores()}, the least of five calls that take turns; compare "
         "the numbers with each other only."
     )
     yield ""
     yield "| method | evaluations per image | ms per image | as its docs say |"
     yield "|---|--:|--:|---|"
-    for name, method, measured in rows:
+    for name, kind, measured in rows:
         evaluations, milliseconds = measured["evaluations"], measured["milliseconds"]
-        yield f"| `{name}` | {evaluations:.4g} | {milliseconds:.1f} | {method.cost} |"
+        yield f"| `{name}` | {evaluations:.4g} | {milliseconds:.1f} | {kind.cost} |"
 
 
 def _cores():
@@ -289,6 +295,9 @@ def _hits_table(rows, digits, crops):
     for name, _, measured in rows:
         cells = [f"`{name}`"]
         for found in (measured["digits"], measured["mosaics"]):
+            if found is None:
+                cells += ["makes an input, no map", ""]
+                continue
             low, high = interval(found)
             cells += [f"{found.mean():.1%}", f"{low:.1%} to {high:.1%}"]
         yield f"| {' | '.join(cells)} |"

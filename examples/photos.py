@@ -59,7 +59,7 @@ def mosaic(classes, seed):
     """[1, 2 CROP, 2 CROP, 3]: a crop of each of four classes; left to right, then down."""
     crops, labels = random_crops(80, seed)
     rows = [np.flatnonzero(labels == k) for k in classes]
-    if not all(len(r) for r in rows):  # Of 80 crops, one in 10,000 classes has none.
+    if not all(len(r) for r in rows):  # Once in 40,000 classes.
         return mosaic(classes, seed + 1_000_000)
     tiles = crops[[r[0] for r in rows]].reshape(2, 2, CROP, CROP, 3)
     return tiles.transpose(0, 2, 1, 3, 4).reshape(1, 2 * CROP, 2 * CROP, 3)
@@ -71,11 +71,12 @@ def quarter(place):
     return np.concatenate([corner, corner + CROP], -1)
 
 
-def whole(name, height):
-    """A photo at a height in pixels, [1, height, W, 3]."""
+def whole(name):
+    """A photo's middle square at the size of a mosaic, [1, 2 CROP, 2 CROP, 3]."""
     photo = photos()[name]
-    width = round(photo.shape[1] * height / photo.shape[0])
-    return tf.image.resize(photo[None], (height, width), antialias=True).numpy()
+    top, left = ((size - min(photo.shape[:2])) // 2 for size in photo.shape[:2])
+    square = photo[None, top : top + min(photo.shape[:2]), left : left + min(photo.shape[:2])]
+    return tf.image.resize(square, (2 * CROP, 2 * CROP), antialias=True).numpy()
 
 
 def train(steps=400, seed=0):
@@ -83,12 +84,14 @@ def train(steps=400, seed=0):
     keras.utils.set_random_seed(seed)
     layers = keras.layers
     photo = x = keras.Input((None, None, 3), name="photo")
-    for name, filters, size, strides in (
-        ("edges", 24, 5, 2), ("textures", 48, 3, 2), ("parts", 64, 3, 1), ("features", 64, 3, 1),
+    for name, filters, pool in (
+        ("edges", 16, 2), ("textures", 48, 2), ("parts", 64, 1), ("features", 64, 1),
     ):  # fmt: skip
-        x = layers.Conv2D(filters, size, strides, "same", use_bias=False, name=f"{name}_conv")(x)
+        x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"{name}_conv")(x)
         x = layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
         x = layers.ReLU(name=name)(x)
+        # Strides would leave their grid in every gradient.
+        x = layers.AveragePooling2D(pool, name=f"{name}_pool")(x) if pool > 1 else x
     x = layers.GlobalAveragePooling2D(name="average")(x)
     model = keras.Model(photo, layers.Dense(len(CLASSES), "softmax", name="classes")(x))
     rate = keras.optimizers.schedules.CosineDecay(3e-3, steps)

@@ -1,5 +1,7 @@
 """The gallery's images and measures; what they show is in docs/gallery."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -49,9 +51,9 @@ def test_evaluations_are_counted_at_the_input(model):
     images, asked, boxes = photos.mosaics(8, seed=1)
     study = gallery.Study(model, images, asked, boxes)
     assert study.chance == 0.25
-    assert study.evaluations(tfsal.GradCAM()) == study.evaluations(tfsal.VanillaGradient()) == 1
-    assert study.hits(tfsal.VanillaGradient()).shape == (8,)
-    times = study.milliseconds({"gradcam": tfsal.GradCAM()}, rounds=2)
+    assert study.evaluations(tfsal.GradCAM) == study.evaluations(tfsal.VanillaGradient) == 1
+    assert study.hits(tfsal.VanillaGradient).shape == (8,)
+    times = study.milliseconds([tfsal.GradCAM], rounds=2)
     assert 0 < times["gradcam"] < 1000
 
 
@@ -59,17 +61,18 @@ def test_a_page_names_every_method_and_why_one_is_missing(model):
     images, asked, boxes = photos.mosaics(2, seed=1)
     study = gallery.Study(model, images, asked, boxes)
     found = {"digits": np.array([True] * 9 + [False]), "mosaics": np.array([True, False])}
-    row = ("gradcam", tfsal.GradCAM(), {**found, "evaluations": 1.0, "milliseconds": 2.5})
+    row = ("gradcam", tfsal.GradCAM, {**found, "evaluations": 1.0, "milliseconds": 2.5})
     page = gallery.page([row], {"other": "it needs a table"}, study, study)
     assert "![gradcam](gradcam.png)" in page and "- `other`: it needs a table" in page
     assert "| `gradcam` | 90.0% | 59.6% to 98.2% | 50.0% |" in page
     assert "| `gradcam` | 1 | 2.5 | 1 forward" in page
 
 
-def test_a_method_without_defaults_is_an_error_that_can_be_printed():
-    class Needy:
-        def __init__(self, references):
-            pass
+def test_references_are_images_of_the_study(model):
+    @dataclasses.dataclass(frozen=True)
+    class NeedsReferences:
+        references: object
 
-    with pytest.raises(tfsal.TfsalError, match="told more .*references"):
-        gallery.by_default(Needy)
+    study = gallery.Study(model, *photos.mosaics(9, seed=1))
+    np.testing.assert_array_equal(study.method(NeedsReferences).references, study.images[1:])
+    assert study.method(tfsal.GradCAM) == tfsal.GradCAM()
