@@ -123,7 +123,8 @@ class Method(abc.ABC):
           x: array or tensor [N, ...] as the model takes it, or {input name: array}.
           class_index: int, or [N] ints; -1 is the top-1 class of each example, the default.
           class_indices: [N, K] ints, or [K] for all examples: K classes of each example from one
-            evaluation of the model, and an axis of K after N in the result. Traced once for each K.
+            evaluation of the model, and an axis of K after N in the result. The -1s of a row are
+            its best classes in order: [-1, -1, -1] the top three. Traced once for each K.
           region: [N, *spatial] weights for a RegionScore target; default all ones.
           seed: int, or [N] ints, of a random method; the others take no notice. The noise of an
             example depends on its own seed only, not on its place in the batch.

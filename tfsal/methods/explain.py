@@ -30,25 +30,24 @@ def explain(method, net, feeds, asked, internal_batch_size=8):
     feeds = {k: _one_row_at_least(v) if net.inputs[k].batched else v for k, v in feeds.items()}
     asked = {k: _one_row_at_least(v) for k, v in asked.items()}
     several = "class_indices" in asked
-    columns = tf.unstack(asked["class_indices"], axis=1) if several else [asked["class_index"]]
-    first = Request(
+    request = Request(
         net,
         method.target,
         feeds,
-        columns[0],
+        asked["class_indices" if several else "class_index"],
         asked.get("region"),
         asked.get("seed"),
         internal_batch_size=internal_batch_size,
     )
-    requests = [first, *(first.asking(column) for column in columns[1:])]
-    answers = [_answer(method, request, count) for request in requests]
     if several:
+        columns = tf.unstack(request.classes, axis=1)
+        answers = [_answer(method, request.about(column), count) for column in columns]
         answer = tf.nest.map_structure(lambda *values: tf.stack(values, axis=1), *answers)
     else:
-        (answer,) = answers
+        answer = _answer(method, request, count)
     outputs = {
         name: value[:count] if info.batched and value.shape.rank else value
-        for (name, value), info in zip(first.outputs().items(), net.outputs.values(), strict=True)
+        for (name, value), info in zip(request.outputs().items(), net.outputs.values(), strict=True)
     }
     return {**answer, "outputs": outputs}
 

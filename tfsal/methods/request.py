@@ -32,12 +32,12 @@ class Request:
       net: the ModelGraph.
       target: the target.
       feeds: {input name: tensor}.
-      wanted: class indices as asked for, [N] or [1] int32.
       region: [N, *spatial] weights for a RegionScore, else None.
       seed: [N] int32, what the noise of each example is drawn from; None for a method that is not
         random.
       internal_batch_size: rows that a method of many evaluations should evaluate at once.
-      classes: [N] int32, the explained class of each example.
+      classes: [N] int32, the explained class of each example; [N, K] in a request for K classes,
+        of which `about` takes one.
       extras: {name: tensor [N, ...]}; a method puts its further outputs here.
     """
 
@@ -56,20 +56,20 @@ class Request:
         """Evaluates the model once at `feeds`.
 
         Args:
-          net, target, feeds, wanted, region, internal_batch_size: see the class.
+          net, target, feeds, region, internal_batch_size: see the class.
+          wanted: class indices as asked for, [N] or [1] int32; or [N, K] or [1, K].
           seed: [N] or [1] int32, or None.
           classes: resolved class indices [N], when they are known already.
         """
         self.net = net
         self.target = target
         self.feeds = feeds
-        self.wanted = wanted
         self.region = region
         self.evaluation = net.evaluate(feeds)
         if classes is None:
             classes = target.classes(net, self.evaluation, wanted, region)
         self.classes = classes
-        self.seed = None if seed is None else tf.broadcast_to(seed, tf.shape(classes))
+        self.seed = None if seed is None else tf.broadcast_to(seed, tf.shape(classes)[:1])
         self.internal_batch_size = internal_batch_size
         self.extras = {}
 
@@ -127,13 +127,12 @@ class Request:
         batched = self.net.inputs[name].batched and value.shape.rank
         return repeat(value, copies) if batched else value
 
-    def asking(self, wanted):
-        """Returns the question of other classes of the same, once evaluated, inputs."""
+    def about(self, classes):
+        """Returns the question of other classes [N] of the same inputs, once evaluated."""
         other = copy.copy(self)
         other.__dict__.pop("score", None)
         other.extras = {}
-        other.wanted = wanted
-        other.classes = self.target.classes(self.net, self.evaluation, wanted, self.region)
+        other.classes = classes
         return other
 
     @functools.cached_property

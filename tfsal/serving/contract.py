@@ -23,6 +23,7 @@ _OVERLAY_UNIT = "PNG file, RGB: the heatmap over the input image; empty where cl
 _FLOATS = ("float", "bfloat")
 _INPUT_UNITS = {
     "class_index": "index of the class to explain; -1 is the top one of each example",
+    "class_indices": "indices of the classes to explain; the -1s of a row are its best, in order",
     "region": "weight of a position",
     "seed": "what the noise of each example is drawn from",
 }
