@@ -102,6 +102,13 @@ class Method(abc.ABC):
     def check(self, net):
         """Raises a TfsalError when this method cannot explain this model; before any tracing."""
 
+    def remark(self, extras):
+        """Returns what the caller should be warned of, or None.
+
+        Args:
+          extras: {name: tensor} of a call from Python.
+        """
+
     def __call__(
         self,
         net,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import typing
+import warnings
 
 import numpy as np
 import tensorflow as tf
@@ -79,6 +80,9 @@ def run(method, net, x, question, how):
             f"Row {row} has no answer: class_index {index} is no class of this model, or its "
             "score is NaN (infinite inputs?)."
         )
+    remark = method.remark(results["extras"]) if tf.executing_eagerly() else None
+    if remark:
+        warnings.warn(remark, stacklevel=3)
     return results
 
 
@@ -113,7 +117,7 @@ def _traced(method, net, how, several):
         asked = {spec.name: value for spec, value in zip(specs, asked, strict=True)}
         results = explain(method, net, feeds, asked, how.internal_batch_size)
         if not how.full:
-            results = {k: results[k] for k in ("attribution", "class_index")}
+            results = {k: results[k] for k in ("attribution", "class_index", "extras")}
         return results
 
     function = tf.function(

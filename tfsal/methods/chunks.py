@@ -39,21 +39,38 @@ def weighted_sum(values, weights):
     """Sums over the copies of each example.
 
     Args:
-      values: [N * c, ...] floating, the copies of one example together.
+      values: [N, c, ...] floating.
       weights: [c].
 
     Returns:
       [N, ...].
     """
-    values = split_copies(values, tf.size(weights))
-    weights = tf.reshape(tf.cast(weights, values.dtype), [-1] + [1] * (values.shape.rank - 2))
-    return tf.reduce_sum(values * weights, axis=1)
+    return tf.reduce_sum(values * as_weights(weights, values), axis=1)
+
+
+def shares(real, count):
+    """[c] float64: 1 / count for what is real, 0 for what is not."""
+    return tf.where(real, tf.constant(1.0 / count, tf.float64), tf.constant(0.0, tf.float64))
+
+
+def as_weights(weights, values):
+    """[c] or [N, c] -> what multiplies values [N, c, ...], in their dtype."""
+    ones = tf.ones([values.shape.rank - 2], tf.int32)
+    shape = tf.concat([tf.shape(weights), ones], 0)
+    return tf.reshape(tf.cast(weights, values.dtype), shape)
 
 
 def split_copies(values, copies):
-    """[N * c, ...] -> [N, c, ...]."""
+    """[N * c, ...], the copies of one example together -> [N, c, ...]."""
     shape = tf.shape(values)
     return tf.reshape(values, tf.concat([[shape[0] // copies, copies], shape[1:]], 0))
+
+
+def join_copies(values):
+    """[N, c, ...] -> [N * c, ...]."""
+    shape = tf.shape(values)
+    joined = tf.reshape(values, tf.concat([[shape[0] * shape[1]], shape[2:]], 0))
+    return tf.ensure_shape(joined, [None, *values.shape[2:]])
 
 
 def chunk_size(request, count):

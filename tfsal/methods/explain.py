@@ -56,7 +56,7 @@ def explain(method, net, feeds, asked, internal_batch_size=8):
 def _answer(method, request, count):
     """The explanation of one class of each example: the first `count` rows, bad ones NaN.
 
-    In extras of integers, bad rows are -1.
+    In extras of integers bad rows are -1, in those of booleans False.
     """
     attribution = method.attribute(request)
     heatmap = method.heatmap(request, attribution)
@@ -64,8 +64,7 @@ def _answer(method, request, count):
 
     def keep(value):
         rows = tf.reshape(good, tf.concat([[-1], tf.ones([tf.rank(value) - 1], tf.int32)], 0))
-        bad = float("nan") if value.dtype.is_floating else -1
-        return tf.where(rows, value, tf.constant(bad, value.dtype))[:count]
+        return tf.where(rows, value, tf.constant(_bad(value.dtype), value.dtype))[:count]
 
     return {
         "attribution": tf.nest.map_structure(keep, attribution),
@@ -74,6 +73,10 @@ def _answer(method, request, count):
         "class_index": tf.where(good, request.classes, -2)[:count],
         "extras": {name: keep(request.extras[name]) for name in method.extras},
     }
+
+
+def _bad(dtype):
+    return float("nan") if dtype.is_floating else False if dtype.is_bool else -1
 
 
 def _good_rows(request):

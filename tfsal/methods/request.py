@@ -87,31 +87,39 @@ class Request:
             if self.net.inputs[name].batched and value.shape.rank
         )
 
-    def at(self, changed, copies=1, seed=None):
+    def at(self, changed, copies=1, rows=None, seed=None):
         """Asks the same question at other inputs: classes, region and seed stay the original's.
 
         It works inside the body of a tf.while_loop.
 
         Args:
-          changed: {input name: tensor [N * copies, ...]}, the rows of one example together, of the
-            inputs that are others; the rest stay as they are.
-          copies: how many rows there are of each example; int or scalar tensor.
-          seed: [N * copies] int32 where a method inside is to draw other noise than this one.
+          changed: {input name: tensor [R, ...]} of the inputs that are others; the rest stay as
+            they are.
+          copies: how many rows there are of each example, R = N * copies, those of one example
+            together; int or scalar tensor.
+          rows: instead of copies, [R] int32: the example that each row is of.
+          seed: [R] int32 where a method inside is to draw other noise than this one.
 
         Returns:
-          A Request of N * copies rows.
+          A Request of R rows.
         """
-        feeds = {
-            name: changed[name] if name in changed else self._repeated(name, value, copies)
-            for name, value in self.feeds.items()
-        }
+
+        def of_rows(value):
+            return repeat(value, copies) if rows is None else tf.gather(value, rows)
+
+        feeds = dict(self.feeds)
+        for name, value in self.feeds.items():
+            if name in changed:
+                feeds[name] = changed[name]
+            elif self.net.inputs[name].batched and value.shape.rank:
+                feeds[name] = of_rows(value)
         region = self.region
-        if region is not None and not _is_one(copies):
-            region = tf.broadcast_to(region, tf.concat([[self.count], tf.shape(region)[1:]], 0))
-            region = repeat(region, copies)
+        if region is not None and not (rows is None and _is_one(copies)):
+            each = tf.concat([[self.count], tf.shape(region)[1:]], 0)
+            region = of_rows(tf.broadcast_to(region, each))
         if seed is None and self.seed is not None:
-            seed = repeat(self.seed, copies)
-        classes = repeat(self.classes, copies)
+            seed = of_rows(self.seed)
+        classes = of_rows(self.classes)
         return Request(
             self.net,
             self.target,
@@ -122,10 +130,6 @@ class Request:
             internal_batch_size=self.internal_batch_size,
             classes=classes,
         )
-
-    def _repeated(self, name, value, copies):
-        batched = self.net.inputs[name].batched and value.shape.rank
-        return repeat(value, copies) if batched else value
 
     def asking(self, wanted):
         """Returns the question of other classes of the same, once evaluated, inputs."""
