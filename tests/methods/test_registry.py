@@ -26,6 +26,11 @@ NAMES = {
     "saliency_tubes": tfsal.SaliencyTubes,
     "vanilla_gradient": tfsal.VanillaGradient,
     "gradient_times_input": tfsal.GradientTimesInput,
+    "integrated_gradients": tfsal.IntegratedGradients,
+    "expected_gradients": tfsal.ExpectedGradients,
+    "smoothgrad": tfsal.SmoothGrad,
+    "squaregrad": tfsal.SquareGrad,
+    "vargrad": tfsal.VarGrad,
 }
 
 

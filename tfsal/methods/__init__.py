@@ -13,24 +13,32 @@ from tfsal.methods.gradient_cams import (
 from tfsal.methods.eigen_cams import EigenCAM, EigenGradCAM
 from tfsal.methods.saliency_tubes import SaliencyTubes
 from tfsal.methods.gradient import GradientTimesInput, VanillaGradient
+from tfsal.methods.path import IntegratedGradients
+from tfsal.methods.expected_gradients import ExpectedGradients
+from tfsal.methods.noise import SmoothGrad, SquareGrad, VarGrad
 from tfsal.methods.target import ClassScore, GraphScore, RegionScore
 
 __all__ = [
     "ClassScore",
     "EigenCAM",
     "EigenGradCAM",
+    "ExpectedGradients",
     "Explanation",
     "GradCAM",
     "GradCAMPlusPlus",
     "GradientTimesInput",
     "GraphScore",
     "HiResCAM",
+    "IntegratedGradients",
     "LayerCAM",
     "Method",
     "RegionScore",
     "RespondCAM",
     "SaliencyTubes",
+    "SmoothGrad",
+    "SquareGrad",
     "VanillaGradient",
+    "VarGrad",
     "XGradCAM",
     "get_method",
     "list_methods",

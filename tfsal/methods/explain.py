@@ -5,7 +5,7 @@ import tensorflow as tf
 from tfsal.methods.request import Request
 
 
-def explain(method, net, feeds, asked, internal_batch_size=8):
+def explain(method, net, feeds, asked, internal_batch_size=8, compile_bodies=False):
     """Builds an explanation inside the function being traced.
 
     Nothing here asserts on values: a row whose class index is out of range or whose input holds a
@@ -19,7 +19,7 @@ def explain(method, net, feeds, asked, internal_batch_size=8):
         in its place `class_indices`: [N, K] or [1, K], K known, for K classes of each example at
         once. `region`: [N, *spatial] or [1, *spatial] float32 weights, for a target with regions.
         `seed`: [N] or [1] int32, for a random method.
-      internal_batch_size: see Request.
+      internal_batch_size, compile_bodies: see Request.
 
     Returns:
       {"attribution", "heatmap", "score", "class_index", "outputs", "extras"} of tensors;
@@ -38,6 +38,7 @@ def explain(method, net, feeds, asked, internal_batch_size=8):
         asked.get("region"),
         asked.get("seed"),
         internal_batch_size=internal_batch_size,
+        compile_bodies=compile_bodies,
     )
     if several:
         columns = tf.unstack(request.classes, axis=1)
@@ -55,7 +56,7 @@ def explain(method, net, feeds, asked, internal_batch_size=8):
 def _answer(method, request, count):
     """The explanation of one class of each example: the first `count` rows, bad ones NaN.
 
-    In extras of integers, bad rows are -1.
+    In extras of integers bad rows are -1, in those of booleans False.
     """
     attribution = method.attribute(request)
     heatmap = method.heatmap(request, attribution)
@@ -63,8 +64,7 @@ def _answer(method, request, count):
 
     def keep(value):
         rows = tf.reshape(good, tf.concat([[-1], tf.ones([tf.rank(value) - 1], tf.int32)], 0))
-        bad = float("nan") if value.dtype.is_floating else -1
-        return tf.where(rows, value, tf.constant(bad, value.dtype))[:count]
+        return tf.where(rows, value, tf.constant(_bad(value.dtype), value.dtype))[:count]
 
     return {
         "attribution": tf.nest.map_structure(keep, attribution),
@@ -73,6 +73,10 @@ def _answer(method, request, count):
         "class_index": tf.where(good, request.classes, -2)[:count],
         "extras": {name: keep(request.extras[name]) for name in method.extras},
     }
+
+
+def _bad(dtype):
+    return float("nan") if dtype.is_floating else False if dtype.is_bool else -1
 
 
 def _good_rows(request):

@@ -76,7 +76,7 @@ class InputGradientMethod(Method):
         """See Method. The absolute sum over channels, clipped at the 99th percentile."""
         names = self.explained(request.net)
         maps = attribution if isinstance(attribution, dict) else {names[0]: attribution}
-        return _single({k: _heatmap(v, request.net.inputs[k]) for k, v in maps.items()})
+        return single({k: _heatmap(v, request.net.inputs[k]) for k, v in maps.items()})
 
 
 def _heatmap(attribution, info):
@@ -88,7 +88,8 @@ def _heatmap(attribution, info):
     return visualize.grayscale(attribution)
 
 
-def _single(maps):
+def single(maps):
+    """Returns the only value of a dict, or the dict where there are several."""
     return next(iter(maps.values())) if len(maps) == 1 else maps
 
 
@@ -104,7 +105,7 @@ class VanillaGradient(InputGradientMethod, name="vanilla_gradient"):
 
     def attribute(self, request):
         """See Method."""
-        return _single(self.input_gradients(request))
+        return single(self.input_gradients(request))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +121,6 @@ class GradientTimesInput(InputGradientMethod, name="gradient_times_input"):
     def attribute(self, request):
         """See Method."""
         gradients = self.input_gradients(request)
-        return _single(
+        return single(
             {name: g * tf.cast(request.feeds[name], g.dtype) for name, g in gradients.items()}
         )

@@ -36,6 +36,7 @@ class Request:
       seed: [N] int32, what the noise of each example is drawn from; None for a method that is not
         random.
       internal_batch_size: rows that a method of many evaluations should evaluate at once.
+      compile_bodies: compile the bodies of loops with XLA, where the function as a whole is not.
       classes: [N] int32, the explained class of each example; [N, K] in a request for K classes,
         of which `about` takes one.
       extras: {name: tensor [N, ...]}; a method puts its further outputs here.
@@ -51,12 +52,13 @@ class Request:
         seed=None,
         *,
         internal_batch_size=8,
+        compile_bodies=False,
         classes=None,
     ):
         """Evaluates the model once at `feeds`.
 
         Args:
-          net, target, feeds, region, internal_batch_size: see the class.
+          net, target, feeds, region, internal_batch_size, compile_bodies: see the class.
           wanted: class indices as asked for, [N] or [1] int32; or [N, K] or [1, K].
           seed: [N] or [1] int32, or None.
           classes: resolved class indices [N], when they are known already.
@@ -71,6 +73,7 @@ class Request:
         self.classes = classes
         self.seed = None if seed is None else tf.broadcast_to(seed, tf.shape(classes)[:1])
         self.internal_batch_size = internal_batch_size
+        self.compile_bodies = compile_bodies
         self.extras = {}
 
     @property
@@ -87,31 +90,39 @@ class Request:
             if self.net.inputs[name].batched and value.shape.rank
         )
 
-    def at(self, changed, copies=1, seed=None):
+    def at(self, changed, copies=1, rows=None, seed=None):
         """Asks the same question at other inputs: classes, region and seed stay the original's.
 
         It works inside the body of a tf.while_loop.
 
         Args:
-          changed: {input name: tensor [N * copies, ...]}, the rows of one example together, of the
-            inputs that are others; the rest stay as they are.
-          copies: how many rows there are of each example; int or scalar tensor.
-          seed: [N * copies] int32 where a method inside is to draw other noise than this one.
+          changed: {input name: tensor [R, ...]} of the inputs that are others; the rest stay as
+            they are.
+          copies: how many rows there are of each example, R = N * copies, those of one example
+            together; int or scalar tensor.
+          rows: instead of copies, [R] int32: the example that each row is of.
+          seed: [R] int32 where a method inside is to draw other noise than this one.
 
         Returns:
-          A Request of N * copies rows.
+          A Request of R rows.
         """
-        feeds = {
-            name: changed[name] if name in changed else self._repeated(name, value, copies)
-            for name, value in self.feeds.items()
-        }
+
+        def of_rows(value):
+            return repeat(value, copies) if rows is None else tf.gather(value, rows)
+
+        feeds = dict(self.feeds)
+        for name, value in self.feeds.items():
+            if name in changed:
+                feeds[name] = changed[name]
+            elif self.net.inputs[name].batched and value.shape.rank:
+                feeds[name] = of_rows(value)
         region = self.region
-        if region is not None and not _is_one(copies):
-            region = tf.broadcast_to(region, tf.concat([[self.count], tf.shape(region)[1:]], 0))
-            region = repeat(region, copies)
+        if region is not None and not (rows is None and _is_one(copies)):
+            each = tf.concat([[self.count], tf.shape(region)[1:]], 0)
+            region = of_rows(tf.broadcast_to(region, each))
         if seed is None and self.seed is not None:
-            seed = repeat(self.seed, copies)
-        classes = repeat(self.classes, copies)
+            seed = of_rows(self.seed)
+        classes = of_rows(self.classes)
         return Request(
             self.net,
             self.target,
@@ -120,12 +131,9 @@ class Request:
             region,
             seed,
             internal_batch_size=self.internal_batch_size,
+            compile_bodies=self.compile_bodies,
             classes=classes,
         )
-
-    def _repeated(self, name, value, copies):
-        batched = self.net.inputs[name].batched and value.shape.rank
-        return repeat(value, copies) if batched else value
 
     def about(self, classes):
         """Returns the question of other classes [N] of the same inputs, once evaluated."""

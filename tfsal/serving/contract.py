@@ -142,7 +142,10 @@ def hyperparameters(method):
 
 def _explanation(net, signature):
     method = signature.method
-    tensors = method.layer_tensors(net) if hasattr(method, "layer_tensors") else []
+    inner = method
+    while hasattr(inner, "base"):
+        inner = inner.base
+    tensors = inner.layer_tensors(net) if hasattr(inner, "layer_tensors") else []
     layers = [net.layer_name(tensor) for tensor in tensors]
     target = {f.name: getattr(method.target, f.name) for f in dataclasses.fields(method.target)}
     if "fn" in target:
