@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tfsal.graph import ModelGraph, load
     from tfsal.methods import (
         ClassScore,
+        Deconvnet,
         EigenCAM,
         EigenGradCAM,
         Explanation,
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
         GradCAMPlusPlus,
         GradientTimesInput,
         GraphScore,
+        GuidedBackprop,
+        GuidedGradCAM,
         HiResCAM,
         LayerCAM,
         Method,
@@ -36,6 +39,7 @@ _HOMES = {
     "tfsal.graph": ("ModelGraph", "load"),
     "tfsal.methods": (
         "ClassScore",
+        "Deconvnet",
         "EigenCAM",
         "EigenGradCAM",
         "Explanation",
@@ -43,6 +47,8 @@ _HOMES = {
         "GradCAMPlusPlus",
         "GradientTimesInput",
         "GraphScore",
+        "GuidedBackprop",
+        "GuidedGradCAM",
         "HiResCAM",
         "LayerCAM",
         "Method",

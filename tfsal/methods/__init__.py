@@ -13,10 +13,12 @@ from tfsal.methods.gradient_cams import (
 from tfsal.methods.eigen_cams import EigenCAM, EigenGradCAM
 from tfsal.methods.saliency_tubes import SaliencyTubes
 from tfsal.methods.gradient import GradientTimesInput, VanillaGradient
+from tfsal.methods.rules import Deconvnet, GuidedBackprop, GuidedGradCAM
 from tfsal.methods.target import ClassScore, GraphScore, RegionScore
 
 __all__ = [
     "ClassScore",
+    "Deconvnet",
     "EigenCAM",
     "EigenGradCAM",
     "Explanation",
@@ -24,6 +26,8 @@ __all__ = [
     "GradCAMPlusPlus",
     "GradientTimesInput",
     "GraphScore",
+    "GuidedBackprop",
+    "GuidedGradCAM",
     "HiResCAM",
     "LayerCAM",
     "Method",

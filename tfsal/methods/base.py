@@ -93,6 +93,13 @@ class Method(abc.ABC):
           [N, *spatial] float32 at the resolution of the input, or {input name: tensor}.
         """
 
+    def graph(self, net):
+        """Returns the ModelGraph that is evaluated: the model, or one that computes the same.
+
+        A method made of another one passes the question on to it.
+        """
+        return net
+
     def check(self, net):
         """Raises a TfsalError when this method cannot explain this model; before any tracing."""
 

@@ -30,7 +30,7 @@ def explain(method, net, feeds, class_index, region=None):
     class_index = _one_row_at_least(class_index)
     several = class_index.shape.rank == 2
     columns = tf.unstack(class_index, axis=1) if several else [class_index]
-    first = Request(net, method.target, feeds, columns[0], region)
+    first = Request(method.graph(net), method.target, feeds, columns[0], region)
     requests = [first, *(first.asking(column) for column in columns[1:])]
     answers = [_answer(method, request, count) for request in requests]
     if several:
