@@ -69,6 +69,13 @@ def layers(model, **source):
 @options.with_options(options.METHODS)
 @options.with_options(options.WRITING)
 @click.option("--class-index", type=int, default=-1, help="Class to explain; -1 is the top one.")
+@click.option(
+    "--seed",
+    type=click.IntRange(-(2**31), 2**31 - 1),
+    default=0,
+    show_default=True,
+    help="Of the random methods; each image's noise depends on it alone.",
+)
 @click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True)
 @options.with_options(options.PREPROCESS)
 @options.with_options(options.SOURCE)
@@ -87,7 +94,8 @@ def explain(model, images, methods, layer, target, out, **rest):
     """
     from tfsal import folder
 
-    drawing = {k: rest.pop(k) for k in ("class_index", "batch_size", "colormap", "size", "labels")}
+    names = ("class_index", "seed", "batch_size", "colormap", "size", "labels")
+    drawing = {name: rest.pop(name) for name in names}
     preprocess, source = options.preprocess_of(rest)
     chosen = options.methods_of(methods, layer, target)
     paths, missing = images

@@ -57,6 +57,7 @@ def explain_images(
     preprocess,
     *,
     class_index=-1,
+    seed=0,
     batch_size=8,
     colormap="inferno",
     size="original",
@@ -74,6 +75,7 @@ def explain_images(
       out: folder to write to; made when missing.
       preprocess: Preprocess; an open size or channels are taken from the model's input.
       class_index: class to explain, -1 for the top one of each image.
+      seed: int, for the random methods; the noise of an image does not depend on the others.
       batch_size: images a batch.
       colormap: name of a matplotlib colormap.
       size: of the overlays; 'original', the photo's own, at most 1600 pixels a side, or 'model'.
@@ -97,7 +99,7 @@ def explain_images(
     results = Results()
     with tqdm(total=len(paths), unit="image", disable=None) as bar:
         photos = _read(paths, preprocess, size, results, bar)
-        answers = _answers(net, methods, photos, class_index, batch_size, results, bar)
+        answers = _answers(net, methods, photos, (class_index, seed), batch_size, results, bar)
         first = list(itertools.islice(answers, 1))
         try:
             out.mkdir(parents=True, exist_ok=True)
@@ -145,12 +147,13 @@ def _overlay(answer, colormap):
     return visualize.overlay(image, heatmap, colormap)[0].numpy()
 
 
-def _answers(net, methods, photos, class_index, batch_size, results, bar):
-    """Yields an _Answer of every method for every photo."""
+def _answers(net, methods, photos, asked, batch_size, results, bar):
+    """Yields an _Answer of every method for every photo; asked: (class_index, seed)."""
+    class_index, seed = asked
     for batch in _batches(photos, batch_size):
         inputs = tf.stack([photo.input for photo in batch])
         for name, method in methods.items():
-            explanation = method.explain(net, inputs, class_index)
+            explanation = method.explain(net, inputs, class_index, seed=seed)
             if explanation.heatmap.shape.rank != 3:
                 raise InputError(
                     f"The maps of {name} have the shape {explanation.heatmap.shape}, no picture. "

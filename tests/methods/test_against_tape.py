@@ -172,7 +172,8 @@ def test_half_precision_gradients_neither_vanish_nor_overflow(size):
 def ops_of(net, method):
     @tf.function(input_signature=[info.spec for info in net.inputs.values()])
     def traced(*feeds):
-        return explain(method, net, dict(zip(net.inputs, feeds, strict=True)), tf.constant([-1]))
+        asked = {"class_index": tf.constant([-1])}
+        return explain(method, net, dict(zip(net.inputs, feeds, strict=True)), asked)
 
     # TensorFlow prunes what no output needs, such as gradients for the filters.
     graph = traced.get_concrete_function().graph

@@ -345,7 +345,7 @@ def test_a_nan_row_leaves_its_neighbours(relu_net, method):
 
     @tf.function
     def ask(x):
-        return explain(method, net, {"image": x}, tf.constant([1]))["attribution"]
+        return explain(method, net, {"image": x}, {"class_index": tf.constant([1])})["attribution"]
 
     expected = ask(x).numpy()
     x[1, 3, 3, 0] = np.nan
@@ -414,7 +414,7 @@ def test_costs_one_forward_pass(relu_net):
     def counts(method):
         @tf.function(input_signature=[info.spec for info in net.inputs.values()])
         def traced(x):
-            return explain(method, net, {"image": x}, tf.constant([-1]))
+            return explain(method, net, {"image": x}, {"class_index": tf.constant([-1])})
 
         graph = traced.get_concrete_function().graph
         ops, stack = set(), [output.op for output in graph.outputs]

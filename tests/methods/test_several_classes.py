@@ -47,8 +47,8 @@ def test_classes_for_all_examples(net):
 def test_the_model_is_evaluated_once(net):
     @tf.function(input_signature=[info.spec for info in net.inputs.values()])
     def traced(*feeds):
-        wanted = tf.constant([[0, 1, 2]])
-        return explain(tfsal.GradCAM(), net, dict(zip(net.inputs, feeds, strict=True)), wanted)
+        asked = {"class_indices": tf.constant([[0, 1, 2]])}
+        return explain(tfsal.GradCAM(), net, dict(zip(net.inputs, feeds, strict=True)), asked)
 
     graph = traced.get_concrete_function().graph
     assert collections.Counter(op.type for op in graph.get_operations())["Conv2D"] == 4

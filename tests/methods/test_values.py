@@ -143,7 +143,7 @@ def test_works_inside_a_function_of_the_user(net, method):
 def test_a_wrong_row_is_nan_and_its_neighbours_are_untouched(net, method, jit_compile, wrong):
     @tf.function(jit_compile=jit_compile)
     def signature(x, class_index):
-        return explain(method, net, {"image": x}, class_index)
+        return explain(method, net, {"image": x}, {"class_index": class_index})
 
     x, classes = IMAGES.copy(), np.array([1, 2, -1], "int32")
     clean = signature(x, classes)

@@ -40,6 +40,9 @@ class Method(abc.ABC):
 
     Attributes:
       target: the score to explain, by default the logit of one class.
+
+    A method that draws random numbers says so with `random`; its explanations then take a seed.
+    What it returns beside the attribution is listed in `extras`.
     """
 
     target: Target = dataclasses.field(default=ClassScore(), kw_only=True)
@@ -47,6 +50,8 @@ class Method(abc.ABC):
     name: ClassVar[str]
     cost: ClassVar[str]  # Evaluations of the model, in words.
     units: ClassVar[str]  # What a value of the attribution means.
+    random: ClassVar[bool] = False  # True: the result depends on Request.seed.
+    extras: ClassVar[dict[str, str]] = {}  # Name of each further output -> what it means.
 
     def __post_init__(self):
         """Makes tuples of lists, which have no hash, and checks the types.
@@ -78,7 +83,8 @@ class Method(abc.ABC):
         """Computes the attribution; called inside a trace.
 
         Args:
-          request: a Request: the model, the inputs, the score and its gradients.
+          request: a Request: the model, the inputs, the score and its gradients. Further outputs
+            [N, ...], those of `extras`, are put into `request.extras`.
 
         Returns:
           A tensor [N, ...], signed and unnormalised, or {input name: tensor} when several inputs
@@ -104,7 +110,16 @@ class Method(abc.ABC):
         """Raises a TfsalError when this method cannot explain this model; before any tracing."""
 
     def __call__(
-        self, net, x, class_index=None, *, class_indices=None, region=None, jit_compile=None
+        self,
+        net,
+        x,
+        class_index=None,
+        *,
+        class_indices=None,
+        region=None,
+        seed=0,
+        internal_batch_size=8,
+        jit_compile=None,
     ):
         """Explains a batch.
 
@@ -117,6 +132,11 @@ class Method(abc.ABC):
           class_indices: [N, K] ints, or [K] for all examples: K classes of each example from one
             evaluation of the model, and an axis of K after N in the result. Traced once for each K.
           region: [N, *spatial] weights for a RegionScore target; default all ones.
+          seed: int, or [N] ints, of a random method; the others take no notice. The noise of an
+            example depends on its own seed only, not on its place in the batch.
+          internal_batch_size: rows that a method of many evaluations gives the model at once, as
+            far as there are that many (a batch larger than this goes as it is). It decides time
+            and memory, not the result.
           jit_compile: compile with XLA; None: on a GPU or TPU yes, on a CPU no.
 
         Returns:
@@ -127,11 +147,21 @@ class Method(abc.ABC):
           InputError: a value does not fit the model.
           LayerError, TargetError, GradientError: the method does not fit the model.
         """
-        classes = (class_index, class_indices)
-        return call.run(self, net, x, *classes, region, jit_compile, full=False)["attribution"]
+        question = call.Question(class_index, class_indices, region, seed)
+        how = call.Run(internal_batch_size, jit_compile)
+        return call.run(self, net, x, question, how)["attribution"]
 
     def explain(
-        self, net, x, class_index=None, *, class_indices=None, region=None, jit_compile=None
+        self,
+        net,
+        x,
+        class_index=None,
+        *,
+        class_indices=None,
+        region=None,
+        seed=0,
+        internal_batch_size=8,
+        jit_compile=None,
     ):
         """Explains a batch and returns everything known of it.
 
@@ -140,8 +170,9 @@ class Method(abc.ABC):
         Returns:
           An Explanation.
         """
-        classes = (class_index, class_indices)
-        results = call.run(self, net, x, *classes, region, jit_compile, full=True)
+        question = call.Question(class_index, class_indices, region, seed)
+        how = call.Run(internal_batch_size, jit_compile, full=True)
+        results = call.run(self, net, x, question, how)
         return call.Explanation(**results)
 
 

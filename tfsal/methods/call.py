@@ -1,6 +1,7 @@
 """Calling a method from Python: checking values, tracing once, running."""
 
 import dataclasses
+import typing
 
 import numpy as np
 import tensorflow as tf
@@ -23,6 +24,7 @@ class Explanation:
       score: [N], the explained score.
       class_index: [N] int32, the class whose score it is.
       outputs: {output name: tensor} of the model for this batch.
+      extras: {name: tensor [N, ...]} of what the method says beside the attribution.
 
     With `class_indices` all but the outputs have an axis of K after N.
     """
@@ -32,33 +34,43 @@ class Explanation:
     score: tf.Tensor
     class_index: tf.Tensor
     outputs: dict
+    extras: dict
 
 
-def run(method, net, x, class_index, class_indices, region, jit_compile, full):
-    """Runs a method on values; see Method.__call__."""
+class Question(typing.NamedTuple):
+    """What is asked of a method beside the inputs, as given; see Method.__call__."""
+
+    class_index: typing.Any = None
+    class_indices: typing.Any = None
+    region: typing.Any = None
+    seed: typing.Any = 0
+
+
+class Run(typing.NamedTuple):
+    """How a method runs, which does not change what it computes; see Method.__call__.
+
+    `full` asks for everything that is known, not only the attribution.
+    """
+
+    internal_batch_size: int = 8
+    jit_compile: bool | None = None
+    full: bool = False
+
+
+def run(method, net, x, question, how):
+    """Runs a method on values -> {name of a field of Explanation: value}; see Method.__call__."""
     if not isinstance(net, ModelGraph):
         raise InputError(f"Load the model first: tfsal.load(model); got a {type(net).__name__}.")
+    check_internal_batch_size(how.internal_batch_size)
     feeds = check_feeds(net, x)
-    count = _batch_size(net, feeds)
-    classes = method.target.class_count(net)
-    if class_indices is None:
-        class_index = _check_class_index(class_index, count, classes)
-    elif class_index is not None:
-        raise InputError("Give class_index= or class_indices=, not both.")
-    else:
-        class_index = _check_class_indices(class_indices, count, classes)
-    if jit_compile is None:
-        jit_compile = any(tf.config.list_physical_devices(kind) for kind in ("GPU", "TPU"))
-    arguments = [*feeds.values(), class_index]
-    region_shape = method.target.region_shape(net)
-    if region_shape is not None:
-        arguments.append(_check_region(region, region_shape, count))
-    elif region is not None:
-        raise InputError("region= is for target=tfsal.RegionScore(); this target has no region.")
-    several = None if class_indices is None else class_index.shape[1]
-    key = (method, full, bool(jit_compile), several)
-    function = net.memoize(key, lambda: _traced(method, net, full, jit_compile, several))
-    results = function(*arguments)
+    asked = _check_question(method, net, question, _batch_size(net, feeds))
+    if how.jit_compile is None:
+        accelerated = any(tf.config.list_physical_devices(kind) for kind in ("GPU", "TPU"))
+        how = how._replace(jit_compile=accelerated)
+    class_index = next(iter(asked.values()))
+    several = None if question.class_indices is None else class_index.shape[1]
+    function = net.memoize((method, how, several), lambda: _traced(method, net, how, several))
+    results = function(*feeds.values(), *asked.values())
     resolved = results["class_index"]
     if tf.executing_eagerly() and bool(tf.reduce_any(resolved == -2)):
         row, *column = tf.where(resolved == -2).numpy()[0]
@@ -70,24 +82,45 @@ def run(method, net, x, class_index, class_indices, region, jit_compile, full):
     return results
 
 
-def _traced(method, net, full, jit_compile, several):
+def _check_question(method, net, question, count):
+    """{name: tensor} of what `argument_specs` lists, in its order."""
+    asked = {}
+    classes = method.target.class_count(net)
+    if question.class_indices is None:
+        asked["class_index"] = _check_class_index(question.class_index, count, classes)
+    elif question.class_index is not None:
+        raise InputError("Give class_index= or class_indices=, not both.")
+    else:
+        asked["class_indices"] = _check_class_indices(question.class_indices, count, classes)
+    region_shape = method.target.region_shape(net)
+    if region_shape is not None:
+        asked["region"] = _check_region(question.region, region_shape, count)
+    elif question.region is not None:
+        raise InputError("region= is for target=tfsal.RegionScore(); this target has no region.")
+    seed = _check_seed(question.seed, count)
+    if method.random:
+        asked["seed"] = seed
+    return asked
+
+
+def _traced(method, net, how, several):
     method.check(net)
-    names = list(net.inputs)
+    specs = argument_specs(method, net, several)
 
     def explanation(*arguments):
-        feeds = dict(zip(names, arguments, strict=False))
-        region = arguments[len(names) + 1] if len(arguments) > len(names) + 1 else None
-        results = explain(method, net, feeds, arguments[len(names)], region)
-        if not full:
+        feeds = dict(zip(net.inputs, arguments, strict=False))
+        asked = arguments[len(feeds) :]
+        asked = {spec.name: value for spec, value in zip(specs, asked, strict=True)}
+        results = explain(method, net, feeds, asked, how.internal_batch_size)
+        if not how.full:
             results = {k: results[k] for k in ("attribution", "class_index")}
         return results
 
     function = tf.function(
         explanation,
         autograph=False,
-        jit_compile=bool(jit_compile),
-        input_signature=[info.spec for info in net.inputs.values()]
-        + argument_specs(method, net, several),
+        jit_compile=bool(how.jit_compile),
+        input_signature=[info.spec for info in net.inputs.values()] + specs,
     )
     return function.get_concrete_function()
 
@@ -108,6 +141,8 @@ def argument_specs(method, net, several=None):
     if region_shape is not None:
         # Open sizes, because ones of size 1 are the default and are broadcast.
         specs.append(tf.TensorSpec([None] * region_shape.rank, tf.float32, "region"))
+    if method.random:
+        specs.append(tf.TensorSpec([None], tf.int32, "seed"))
     return specs
 
 
@@ -263,3 +298,28 @@ def _check_region(region, shape, count):
     if count is not None and region.shape[0] not in (None, 1, count):
         raise InputError(f"region has {region.shape[0]} entries for {count} examples.")
     return region
+
+
+def _check_seed(seed, count):
+    """[N or 1] int32."""
+    if tf.is_tensor(seed) and not tf.executing_eagerly():
+        return tf.reshape(tf.cast(seed, tf.int32), [-1])
+    values = np.asarray(seed)
+    values = values.astype(np.int32) if values.shape == (0,) else values
+    if values.dtype.kind not in "iu" or values.ndim > 1:
+        raise InputError(
+            "seed is one int for all examples or a list of [N] ints, not "
+            f"{values.dtype} {list(values.shape)}."
+        )
+    values = values.reshape(-1)
+    if count is not None and len(values) not in (1, count):
+        raise InputError(f"seed has {len(values)} entries for {count} examples.")
+    if len(values) and (values.min() < tf.int32.min or values.max() > tf.int32.max):
+        raise InputError(f"seed is a 32-bit integer, {tf.int32.min} to {tf.int32.max}.")
+    return tf.constant(values, tf.int32)
+
+
+def check_internal_batch_size(size):
+    """Raises an InputError unless this is a number of rows."""
+    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+        raise InputError(f"internal_batch_size is a number of rows, 1 or more, not {size!r}.")

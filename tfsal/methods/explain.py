@@ -5,7 +5,7 @@ import tensorflow as tf
 from tfsal.methods.request import Request
 
 
-def explain(method, net, feeds, class_index, region=None):
+def explain(method, net, feeds, asked, internal_batch_size=8):
     """Builds an explanation inside the function being traced.
 
     Nothing here asserts on values: a row whose class index is out of range or whose input holds a
@@ -15,22 +15,31 @@ def explain(method, net, feeds, class_index, region=None):
       method: a Method.
       net: a ModelGraph.
       feeds: {input name: tensor}.
-      class_index: [N] or [1] int32; or [N, K] or [1, K] for K classes of each example at once, K
-        known.
-      region: [N, *spatial] or [1, *spatial] float32 weights, for a target with regions.
+      asked: {name: tensor}, what `call.argument_specs` lists. `class_index`: [N] or [1] int32, or
+        in its place `class_indices`: [N, K] or [1, K], K known, for K classes of each example at
+        once. `region`: [N, *spatial] or [1, *spatial] float32 weights, for a target with regions.
+        `seed`: [N] or [1] int32, for a random method.
+      internal_batch_size: see Request.
 
     Returns:
-      {"attribution", "heatmap", "score", "class_index", "outputs"} of tensors; attribution and
-      heatmap are dicts when several inputs are explained, outputs always is one. With K classes,
-      all but the outputs have an axis of K after N.
+      {"attribution", "heatmap", "score", "class_index", "outputs", "extras"} of tensors;
+      attribution and heatmap are dicts when several inputs are explained, outputs and extras
+      always are. With K classes, all but the outputs have an axis of K after N.
     """
     count = _batch_size(net, feeds)
     feeds = {k: _one_row_at_least(v) if net.inputs[k].batched else v for k, v in feeds.items()}
-    region = None if region is None else _one_row_at_least(region)
-    class_index = _one_row_at_least(class_index)
-    several = class_index.shape.rank == 2
-    columns = tf.unstack(class_index, axis=1) if several else [class_index]
-    first = Request(method.graph(net), method.target, feeds, columns[0], region)
+    asked = {k: _one_row_at_least(v) for k, v in asked.items()}
+    several = "class_indices" in asked
+    columns = tf.unstack(asked["class_indices"], axis=1) if several else [asked["class_index"]]
+    first = Request(
+        method.graph(net),
+        method.target,
+        feeds,
+        columns[0],
+        asked.get("region"),
+        asked.get("seed"),
+        internal_batch_size=internal_batch_size,
+    )
     requests = [first, *(first.asking(column) for column in columns[1:])]
     answers = [_answer(method, request, count) for request in requests]
     if several:
@@ -45,20 +54,25 @@ def explain(method, net, feeds, class_index, region=None):
 
 
 def _answer(method, request, count):
-    """The explanation of one class of each example: the first `count` rows, bad ones NaN."""
+    """The explanation of one class of each example: the first `count` rows, bad ones NaN.
+
+    In extras of integers, bad rows are -1.
+    """
     attribution = method.attribute(request)
     heatmap = method.heatmap(request, attribution)
     good = _good_rows(request)
 
     def keep(value):
         rows = tf.reshape(good, tf.concat([[-1], tf.ones([tf.rank(value) - 1], tf.int32)], 0))
-        return tf.where(rows, value, tf.constant(float("nan"), value.dtype))[:count]
+        bad = float("nan") if value.dtype.is_floating else -1
+        return tf.where(rows, value, tf.constant(bad, value.dtype))[:count]
 
     return {
         "attribution": tf.nest.map_structure(keep, attribution),
         "heatmap": tf.nest.map_structure(keep, heatmap),
         "score": keep(request.score),
         "class_index": tf.where(good, request.classes, -2)[:count],
+        "extras": {name: keep(request.extras[name]) for name in method.extras},
     }
 
 

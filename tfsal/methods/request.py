@@ -17,6 +17,15 @@ _SCALE_UP = 2.0**12
 _SCALE_DOWN = 2.0**-6
 
 
+def repeat(value, copies):
+    """[N, ...] -> [N * copies, ...], the copies of a row together; copies: int or scalar tensor."""
+    return value if _is_one(copies) else tf.repeat(value, copies, axis=0)
+
+
+def _is_one(copies):
+    return isinstance(copies, int) and copies == 1
+
+
 class Request:
     """One model, one batch of inputs and the score to explain, inside a trace.
 
@@ -26,13 +35,30 @@ class Request:
       feeds: {input name: tensor}.
       wanted: class indices as asked for, [N] or [1] int32.
       region: [N, *spatial] weights for a RegionScore, else None.
+      seed: [N] int32, what the noise of each example is drawn from; None for a method that is not
+        random.
+      internal_batch_size: rows that a method of many evaluations should evaluate at once.
+      classes: [N] int32, the explained class of each example.
+      extras: {name: tensor [N, ...]}; a method puts its further outputs here.
     """
 
-    def __init__(self, net, target, feeds, wanted, region=None, classes=None):
+    def __init__(
+        self,
+        net,
+        target,
+        feeds,
+        wanted,
+        region=None,
+        seed=None,
+        *,
+        internal_batch_size=8,
+        classes=None,
+    ):
         """Evaluates the model once at `feeds`.
 
         Args:
-          net, target, feeds, wanted, region: see the class.
+          net, target, feeds, wanted, region, internal_batch_size: see the class.
+          seed: [N] or [1] int32, or None.
           classes: resolved class indices [N], when they are known already.
         """
         self.net = net
@@ -44,15 +70,69 @@ class Request:
         if classes is None:
             classes = target.classes(net, self.evaluation, wanted, region)
         self.classes = classes
+        self.seed = None if seed is None else tf.broadcast_to(seed, tf.shape(classes))
+        self.internal_batch_size = internal_batch_size
+        self.extras = {}
 
-    def at(self, feeds):
-        """Returns the same question at other inputs: the classes stay those of the original."""
-        return Request(self.net, self.target, feeds, self.wanted, self.region, classes=self.classes)
+    @property
+    def count(self):
+        """N, a scalar int32 tensor."""
+        return tf.shape(self.classes)[0]
+
+    @property
+    def repeatable(self):
+        """False for a model whose batch size is fixed: there are no copies of a row then."""
+        return all(
+            value.shape[0] is None
+            for name, value in self.feeds.items()
+            if self.net.inputs[name].batched and value.shape.rank
+        )
+
+    def at(self, changed, copies=1, seed=None):
+        """Asks the same question at other inputs: classes, region and seed stay the original's.
+
+        It works inside the body of a tf.while_loop.
+
+        Args:
+          changed: {input name: tensor [N * copies, ...]}, the rows of one example together, of the
+            inputs that are others; the rest stay as they are.
+          copies: how many rows there are of each example; int or scalar tensor.
+          seed: [N * copies] int32 where a method inside is to draw other noise than this one.
+
+        Returns:
+          A Request of N * copies rows.
+        """
+        feeds = {
+            name: changed[name] if name in changed else self._repeated(name, value, copies)
+            for name, value in self.feeds.items()
+        }
+        region = self.region
+        if region is not None and not _is_one(copies):
+            region = tf.broadcast_to(region, tf.concat([[self.count], tf.shape(region)[1:]], 0))
+            region = repeat(region, copies)
+        if seed is None and self.seed is not None:
+            seed = repeat(self.seed, copies)
+        classes = repeat(self.classes, copies)
+        return Request(
+            self.net,
+            self.target,
+            feeds,
+            classes,
+            region,
+            seed,
+            internal_batch_size=self.internal_batch_size,
+            classes=classes,
+        )
+
+    def _repeated(self, name, value, copies):
+        batched = self.net.inputs[name].batched and value.shape.rank
+        return repeat(value, copies) if batched else value
 
     def asking(self, wanted):
         """Returns the question of other classes of the same, once evaluated, inputs."""
         other = copy.copy(self)
         other.__dict__.pop("score", None)
+        other.extras = {}
         other.wanted = wanted
         other.classes = self.target.classes(self.net, self.evaluation, wanted, self.region)
         return other
@@ -99,7 +179,7 @@ class Request:
         found = self._differentiate(tensors, way, _SCALE_UP, rule)
         return tf.cond(
             self._overflowed(found),
-            lambda: self.at(self.feeds)._differentiate(tensors, way, _SCALE_DOWN, rule),
+            lambda: self.at({})._differentiate(tensors, way, _SCALE_DOWN, rule),
             lambda: found,
         )
 

@@ -14,6 +14,7 @@ from tfsal.errors import ExportError, InputError, MethodError
 from tfsal.graph.model_graph import ModelGraph
 from tfsal.kernels import library
 from tfsal.methods.base import Method
+from tfsal.methods.call import check_internal_batch_size
 from tfsal.quiet import quiet_logger
 from tfsal.serving import audit, guard
 from tfsal.serving.contract import FILE, earlier_explanations, write_contract
@@ -35,6 +36,7 @@ def export(
     overwrite=False,
     example=None,
     rewrite_default=False,
+    internal_batch_size=8,
 ):
     """Writes a SavedModel with one signature for each method, beside the model's own.
 
@@ -55,6 +57,8 @@ def export(
       example: one or more rows of real input to check and warm up with; default: made up.
       rewrite_default: make `serving_default` anew from plain ops where a SavedModel's own needs
         XLA (grouped convolutions of Keras 3), so that a stock server can answer it too.
+      internal_batch_size: rows that a method of many evaluations gives the model at once; for a
+        host with an accelerator, more than the default pays.
 
     Returns:
       The pathlib.Path of the bundle.
@@ -69,6 +73,7 @@ def export(
     path = pathlib.Path(path)
     methods = _by_name(methods)
     _check_variant(variant)
+    check_internal_batch_size(internal_batch_size)
     earlier = earlier_explanations(net.path)
     own = _own_signatures(net, rewrite_default, replaced=set(methods) & set(earlier))
     _check_names(methods, own)
@@ -76,7 +81,10 @@ def export(
     _check_target(path, overwrite)
     feeds = guard.example_feeds(net, example)
     portable = variant == "portable"
-    signatures = {n: explanation_signature(net, m, portable) for n, m in methods.items()}
+    signatures = {
+        name: explanation_signature(net, method, portable, internal_batch_size)
+        for name, method in methods.items()
+    }
     _warn_of_renamed(signatures)
     with _atomic_directory(path, overwrite) as temporary:
         _save(net, temporary, own, {n: s.function for n, s in signatures.items()})

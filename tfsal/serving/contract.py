@@ -22,6 +22,7 @@ _FLOATS = ("float", "bfloat")
 _INPUT_UNITS = {
     "class_index": "index of the class to explain; -1 is the top one of each example",
     "region": "weight of a position",
+    "seed": "what the noise of each example is drawn from",
 }
 
 
@@ -149,7 +150,8 @@ def _interface(signature_def, signature, image):
     units = {}
     if signature is not None:
         score = "logit" if getattr(signature.method.target, "logits", False) else "score"
-        units = {**_UNITS, "attribution": signature.method.units, "score": score}
+        method = signature.method
+        units = {**method.extras, **_UNITS, "attribution": method.units, "score": score}
         units = {signature.renamed.get(k, k): v for k, v in units.items()}
 
     def describe(tensors):

@@ -29,16 +29,19 @@ class Signature:
     renamed: dict
 
 
-def explanation_signature(net, method, portable=True):
-    """Builds the signature of a method: model inputs, `class_index` (default -1), `region`.
+def explanation_signature(net, method, portable=True, internal_batch_size=8):
+    """Builds the signature of a method: the model's inputs and, each with a default, our own.
+
+    Ours are `class_index` (-1), for a RegionScore `region` (ones), for a random method `seed` (0).
 
     Args:
       net: a ModelGraph.
       method: a Method.
       portable: use plain TensorFlow ops only, none of tfsal's.
+      internal_batch_size: see Method.__call__.
 
-    Outputs are `attribution`, `heatmap`, `score`, `class_index` and the model's own, from one
-    evaluation of the model.
+    Outputs are `attribution`, `heatmap`, `score`, `class_index`, the method's extras and the
+    model's own.
     """
     added = argument_specs(method, net)
     taken = {*net.inputs, *net.outputs}
@@ -50,10 +53,12 @@ def explanation_signature(net, method, portable=True):
 
     def answer(*arguments):
         feeds = dict(zip(net.inputs, arguments, strict=False))
+        asked = arguments[len(feeds) :]
+        asked = {spec.name: value for spec, value in zip(added, asked, strict=True)}
         with cam_ops.portable() if portable else contextlib.nullcontext():
-            results = explain(method, net, feeds, *arguments[len(feeds) :])
+            results = explain(method, net, feeds, asked, internal_batch_size)
         outputs = results.pop("outputs")
-        flat = {}
+        flat = results.pop("extras")
         for name, value in results.items():
             if isinstance(value, dict):
                 flat.update({f"{name}/{key}": v for key, v in value.items()})
@@ -82,6 +87,7 @@ def _python_signature(count, added):
     defaults = {
         "class_index": lambda spec: tf.constant([-1]),
         "region": lambda spec: tf.ones([1] * spec.shape.rank),
+        "seed": lambda spec: tf.constant([0]),
     }
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     parameters = [inspect.Parameter(f"input_{i}", kind) for i in range(count)]
