@@ -115,11 +115,13 @@ class Activation:
     Attributes:
       kind: its name, as "gelu".
       input, output: names of the tensors that it is a function of and that it makes.
+      parts: names of the tensors between the two, and the output.
     """
 
     kind: str
     input: str
     output: str
+    parts: frozenset
 
 
 def find_activations(graph_def):
@@ -221,7 +223,7 @@ class _Finder:
                 if kind in _WITHOUT_RULE or self._is_negated(start):
                     self.without_rule[tensor] = kind
                 else:
-                    self.found.append(Activation(kind, start, tensor))
+                    self.found.append(Activation(kind, start, tensor, frozenset(between)))
                 return
 
     def _ancestors(self, tensor):

@@ -12,6 +12,7 @@ from tfsal.methods.gradient_cams import (
 )
 from tfsal.methods.eigen_cams import EigenCAM, EigenGradCAM
 from tfsal.methods.saliency_tubes import SaliencyTubes
+from tfsal.methods.full_grad import FullGrad
 from tfsal.methods.gradient import GradientTimesInput, VanillaGradient
 from tfsal.methods.rules import Deconvnet, GuidedBackprop, GuidedGradCAM
 from tfsal.methods.target import ClassScore, GraphScore, RegionScore
@@ -22,6 +23,7 @@ __all__ = [
     "EigenCAM",
     "EigenGradCAM",
     "Explanation",
+    "FullGrad",
     "GradCAM",
     "GradCAMPlusPlus",
     "GradientTimesInput",
