@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tfsal.errors import TfsalError
     from tfsal.graph import ModelGraph, load
     from tfsal.methods import (
+        ActivationMaximization,
         ClassScore,
         Deconvnet,
         EigenCAM,
@@ -39,6 +40,7 @@ _HOMES = {
     "tfsal.errors": ("TfsalError",),
     "tfsal.graph": ("ModelGraph", "load"),
     "tfsal.methods": (
+        "ActivationMaximization",
         "ClassScore",
         "Deconvnet",
         "EigenCAM",

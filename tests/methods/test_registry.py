@@ -26,6 +26,11 @@ NAMES = {
     "saliency_tubes": tfsal.SaliencyTubes,
     "vanilla_gradient": tfsal.VanillaGradient,
     "gradient_times_input": tfsal.GradientTimesInput,
+    "guided_backprop": tfsal.GuidedBackprop,
+    "deconvnet": tfsal.Deconvnet,
+    "guided_gradcam": tfsal.GuidedGradCAM,
+    "fullgrad": tfsal.FullGrad,
+    "activation_maximization": tfsal.ActivationMaximization,
 }
 
 

@@ -129,7 +129,9 @@ class GuidedGradCAM(_RuleMethod, Method, name="guided_gradcam"):
     tells classes apart is the coarse map.
 
     Attributes:
-      layer, token_grid, skip_tokens: as for GradCAM.
+      layer: layer or layers to draw the map on, as for GradCAM.
+      token_grid: as for GradCAM: (height, width) of the grid that a layer of tokens forms.
+      skip_tokens: as for GradCAM: tokens at the front that are no positions.
       without_rule: as for GuidedBackprop.
     """
 
