@@ -5,7 +5,6 @@ import typing
 
 import numpy as np
 import tensorflow as tf
-from networks import batch, plain, plain_weights
 
 import tfsal
 from tfsal.methods.request import Request
@@ -153,18 +152,3 @@ def assert_same(mine, reference, tolerance=1e-5):
     found = errors(mine, reference)
     print({k: f"{v:.1e}" for k, v in found.items()})
     assert all(v <= tolerance for v in found.values()), found
-
-
-def check_plain(load, middle=lambda h: h, tolerance=1e-5, layer="features"):
-    """Compares what `load()` returns with the plain network of networks.py."""
-    class_index = [0, -1, 1]
-    weights, x = plain_weights(), batch(3, 16, 16, 3)
-
-    def run(tensors):
-        values = plain(tensors[0], weights, middle)
-        return values["features"], values["logits"]
-
-    reference = differentiate(run, [x], class_index)
-    net = load()
-    assert_same(tfsal_answer(net, [x], class_index, layer), reference, tolerance)
-    return net

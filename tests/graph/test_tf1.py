@@ -2,8 +2,9 @@
 
 import pytest
 import tensorflow as tf
+from everywhere import check_plain
 from networks import MIDDLES, batch, cond, loop, plain, plain_weights
-from reference import check_plain, differentiate, error
+from reference import differentiate, error
 
 import tfsal
 from tfsal.errors import SourceError

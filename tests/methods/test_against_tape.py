@@ -8,23 +8,13 @@ import networks
 import numpy as np
 import pytest
 import tensorflow as tf
-import twins
+from everywhere import BY_TAPE, METHODS
 from reference import error, keras_answer
 
 import tfsal
 from tfsal import GradCAM, GradientTimesInput, HiResCAM, LayerCAM, VanillaGradient
 from tfsal.methods.explain import explain
 
-# Saliency Tubes need another head: test_cam_family.py. The others have oracles in their own files.
-ELSEWHERE = (
-    tfsal.SaliencyTubes,
-    tfsal.GuidedBackprop,
-    tfsal.Deconvnet,
-    tfsal.GuidedGradCAM,
-    tfsal.FullGrad,
-    tfsal.ActivationMaximization,
-)
-METHODS = [kind for kind in tfsal.list_methods().values() if kind not in ELSEWHERE]
 each_method = pytest.mark.parametrize("kind", METHODS, ids=lambda kind: kind.name)
 FAMILIES = ["functional", "1-D", "3-D", "vit"]
 
@@ -50,24 +40,6 @@ def on_features(kind):
     return kind(layer="features") if "layer" in kind.__dataclass_fields__ else kind()
 
 
-def by_tape(kind, answer, x):
-    """The method from what the tape says, in float64."""
-    a, g = answer.activations.astype("f8"), answer.at_layer.astype("f8")
-    (at_input,) = answer.at_inputs
-    return {
-        "gradcam": lambda: np.maximum(twins.grad_cam(a, g)[0], 0),
-        "gradcam_plus_plus": lambda: np.maximum(twins.grad_cam_plus_plus(a, g)[0], 0),
-        "xgradcam": lambda: np.maximum(twins.x_grad_cam(a, g)[0], 0),
-        "respondcam": lambda: twins.x_grad_cam(a, g)[0],
-        "hirescam": lambda: twins.hires_cam(a, g)[0],
-        "layercam": lambda: np.maximum(twins.layer_cam(a, g)[0], 0),
-        "eigencam": lambda: twins.eigen_cam(a),
-        "eigengradcam": lambda: twins.eigen_cam(a * g),
-        "vanilla_gradient": lambda: at_input,
-        "gradient_times_input": lambda: at_input * x,
-    }[kind.name]()
-
-
 @each_method
 @pytest.mark.parametrize("family", [*FAMILIES, "float64"])
 @pytest.mark.parametrize("class_index", [-1, 1])
@@ -77,12 +49,13 @@ def test_equals_the_eager_tape(built, net_of, family, kind, class_index):
     reference = keras_answer(built(family), [x], [class_index] * 3)
     answer = on_features(kind).explain(net, x, class_index)
     tolerance = 1e-12 if family == "float64" else 1e-5
-    assert error(answer.attribution, by_tape(kind, reference, x)) < tolerance
+    (expected,) = BY_TAPE[kind.name](reference, [x])
+    assert error(answer.attribution, expected) < tolerance
     assert error(answer.score, reference.score) < tolerance
     assert answer.attribution.dtype == (tf.float64 if family == "float64" else tf.float32)
     spatial = next(iter(net.inputs.values())).spatial
-    expected = (16,) if family == "vit" and "cam" in kind.name else spatial
-    assert answer.heatmap.shape == (3, *expected) and answer.heatmap.dtype == tf.float32
+    shape = (16,) if family == "vit" and "cam" in kind.name else spatial
+    assert answer.heatmap.shape == (3, *shape) and answer.heatmap.dtype == tf.float32
 
 
 @each_method
