@@ -88,11 +88,15 @@ class FullGrad(InputGradientMethod, name="fullgrad"):
         first = 2 if info.channels_first else 1
         size = tf.shape(own)[first : first + rank]
         total = self._layer(own, info)
+        sums = {}  # Layers of one size are summed before they are resized.
         for bias, share in layers:
             info = net.tensor(bias.tensor)
             if len(info.spatial) == rank and info.batched:
-                resized = visualize.resize(self._layer(share, info), size)
-                total += tf.cast(tf.ensure_shape(resized, total.shape), total.dtype)
+                key = bias.tensor if None in info.spatial else info.spatial
+                sums.setdefault(key, []).append(self._layer(share, info))
+        for maps in sums.values():
+            resized = visualize.resize(tf.add_n(maps), size)
+            total += tf.cast(tf.ensure_shape(resized, total.shape), total.dtype)
         return total
 
     def _layer(self, share, info):
