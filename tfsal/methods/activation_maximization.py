@@ -33,8 +33,10 @@ class ActivationMaximization(InputGradientMethod, name="activation_maximization"
         is for inputs from 0 or -1 to 1; for pixels from 0 to 255 take 5); without, the factor of
         the gradient.
       normalize: divide the gradient of each example by its root mean square.
-      l2: weight of the sum of squares.
-      total_variation: weight of the sum of absolute differences of neighbours.
+      l2: weight of the sum of squares, in units of the score per squared unit of the input: what
+        keeps inputs in -1 to 1 near 0 wipes out pixels from 0 to 255.
+      total_variation: weight of the sum of absolute differences of neighbours, in units of the
+        score per unit of the input.
       jitter: the input is moved, around its edges, by up to so many positions along each axis
         before each step, drawn anew for each example and step from its seed.
       parametrization: what the steps go along: "pixel", the values, or "fourier", the amplitudes of
@@ -48,7 +50,7 @@ class ActivationMaximization(InputGradientMethod, name="activation_maximization"
     steps: int = dataclasses.field(default=128, kw_only=True)
     step_size: float = dataclasses.field(default=0.05, kw_only=True)
     normalize: bool = dataclasses.field(default=True, kw_only=True)
-    l2: float = dataclasses.field(default=1e-3, kw_only=True)
+    l2: float = dataclasses.field(default=0.0, kw_only=True)
     total_variation: float = dataclasses.field(default=0.0, kw_only=True)
     jitter: int = dataclasses.field(default=0, kw_only=True)
     parametrization: Literal["pixel", "fourier"] = dataclasses.field(default="pixel", kw_only=True)
