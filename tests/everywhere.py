@@ -7,12 +7,14 @@ import pathlib
 import tempfile
 
 import numpy as np
+import pytest
 import twins
 from hosts import identical, in_session, without_python
 from networks import batch, plain, plain_weights
 from reference import assert_same, class_score, differentiate, error, feeds_of, tfsal_answer
 
 import tfsal
+from tfsal.errors import CompileError
 from tfsal.kernels import runner_path
 from tfsal.methods.base import Method
 
@@ -129,6 +131,9 @@ def check_everywhere(
         print(executor, {k: f"{v:.1e}" for k, v in found.items()})
         assert all(e <= tolerance for e in found.values()), (executor, found)
 
+    if not xla:
+        with pytest.raises(CompileError):
+            method.explain(net, feeds, classes, jit_compile=True, **added)
     for jit_compile in [False, True] if xla else [False]:
         answer = method.explain(net, feeds, classes, jit_compile=jit_compile, **added)
         compare(answer.attribution, answer.score, f"jit_compile={jit_compile}")

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         XGradCAM,
         list_methods,
     )
-    from tfsal.serving import Preprocess, export
+    from tfsal.serving import Overlay, Preprocess, export
 
 # Imported when first used: TensorFlow takes seconds, and `tfsal --help` should not.
 _HOMES = {
@@ -63,7 +63,7 @@ _HOMES = {
         "XGradCAM",
         "list_methods",
     ),
-    "tfsal.serving": ("Preprocess", "export"),
+    "tfsal.serving": ("Overlay", "Preprocess", "export"),
 }
 _home_of = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -131,13 +131,15 @@ def explain(model, images, methods, layer, target, out, **rest):
     is_flag=True,
     help="Make serving_default of plain ops where the model's own needs XLA.",
 )
+@options.with_options(options.PICTURES)
 @options.with_options(options.PREPROCESS)
 @options.with_options(options.SOURCE)
 def export(model, bundle, methods, layer, target, **rest):
     """Write MODEL with its explanations as the SavedModel BUNDLE.
 
-    The preprocessing (--preprocess to --resize) is recorded in the contract for clients; the
-    signatures still take preprocessed input.
+    The preprocessing (--preprocess to --resize) is recorded in the contract for clients. The
+    signatures still take preprocessed input, unless --image-bytes makes the explanations take
+    image files.
 
     \b
     Example: tfsal export my_model/ served/my_model/1 --method gradcam
@@ -151,7 +153,9 @@ def export(model, bundle, methods, layer, target, **rest):
             "BUNDLE is the folder you are in, which export would replace under your feet: name "
             "one inside it, as 1."
         )
-    settings = {k: rest.pop(k) for k in ("variant", "overwrite", "rewrite_default")}
+    names = ("variant", "overwrite", "rewrite_default", "image_bytes")
+    settings = {k: rest.pop(k) for k in names}
+    settings["overlay"], rest = options.overlay_of(rest)
     settings["warmup_batch_sizes"] = rest.pop("warmup")
     preprocess, source = options.preprocess_of(rest)
     chosen = options.methods_of(methods, layer, target)

@@ -25,6 +25,10 @@ class GradientError(TfsalError):
     """The score has no gradient there: an operation on the way is not differentiable."""
 
 
+class CompileError(TfsalError):
+    """XLA cannot compile the model, which runs without it."""
+
+
 class MethodError(TfsalError):
     """A method is unknown or one of its hyperparameters is out of range."""
 

@@ -178,22 +178,13 @@ def fit_to_input(net, preprocess):
     """Returns the Preprocess with an open size and channels taken from the model's input.
 
     Raises:
-      InputError: the model does not take one image [N, H, W, 1 or 3].
+      InputError: the model does not take one image [N, H, W, 1 or 3], or not such a one.
     """
     info = next(iter(net.inputs.values()))
     if len(net.inputs) != 1 or info.shape.rank != 4 or info.shape[-1] not in (1, 3):
         shapes = ", ".join(map(str, net.inputs.values()))
         raise InputError(f"Image files fit a model with one input [N, H, W, 1 or 3]; got {shapes}.")
-    size = preprocess.size or tuple(info.shape[1:3])
-    gray = info.shape[-1] == 1
-    if preprocess.channels == ("bgr" if gray else "gray"):
-        raise InputError(
-            f"channels='{preprocess.channels}' does not fit the model, which takes "
-            f"{info.shape[-1]} channel{'s' * (not gray)}."
-        )
-    channels = "gray" if gray else preprocess.channels
-    size = size if None not in size else None
-    return dataclasses.replace(preprocess, size=size, channels=channels)
+    return preprocess.fitted_to(info)
 
 
 def _read(paths, preprocess, size, results, bar):

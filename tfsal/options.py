@@ -225,6 +225,38 @@ PREPROCESS = (
 )
 
 
+PICTURES = (
+    click.option(
+        "--image-bytes",
+        is_flag=True,
+        help="Take image files (JPEG, PNG, WebP, GIF, BMP), and preprocess inside the graph.",
+    ),
+    click.option("--overlay", is_flag=True, help="Also return PNG files of the heatmap, overlaid."),
+    click.option(
+        "--colormap", callback=_parsed(_colormap), help="Of the overlay  [default: inferno]."
+    ),
+    click.option(
+        "--overlay-output",
+        metavar="NAME",
+        help="Name of that output; TensorFlow Serving's REST API needs one that ends in _bytes  "
+        "[default: overlay_png].",
+    ),
+)
+
+
+def overlay_of(options):
+    """Takes the overlay options out -> (False or an Overlay, the other options)."""
+    from tfsal.serving import Overlay
+
+    wanted, values = options.pop("overlay"), {}
+    for field, option in (("colormap", "colormap"), ("output", "overlay_output")):
+        if value := options.pop(option):
+            values[field] = value
+    if values and not wanted:
+        raise click.UsageError("--colormap and --overlay-output are for --overlay.")
+    return wanted and Overlay(**values), options
+
+
 def preprocess_of(options):
     """Takes the preprocessing options out -> (Preprocess or None, the other options)."""
     from tfsal.serving import Preprocess

@@ -107,19 +107,30 @@ static TF_Tensor* ArrayFeed(const TensorSpec* spec, const InputFile* file) {
   return tensor;
 }
 
-static TF_Tensor* StringFeed(const TensorSpec* spec, const InputFile* file) {
+// The strings of all files of that name: a vector, or a scalar where the
+// signature takes one.
+static TF_Tensor* StringFeed(const TensorSpec* spec, const InputFile* files,
+                             int count) {
   if (spec->type != TF_STRING)
     Fail(kExitFailed, "input '%s' is %s, and @FILE is for strings; give %s=%s",
          spec->name, DTypeOf(spec->type)->name, spec->name, "FILE.npy");
-  NpyArray one = {.rank = 1, .dims = {1}, .count = 1};
-  if (spec->known_rank && spec->rank == 0) one.rank = 0;
-  CheckShape(spec, &one);
+  NpyArray shape = {.rank = 1};
+  for (int i = 0; i < count; ++i)
+    if (!strcmp(files[i].name, spec->name)) ++shape.count;
+  shape.dims[0] = shape.count;
+  if (spec->known_rank && spec->rank == 0 && shape.count == 1) shape.rank = 0;
+  CheckShape(spec, &shape);
   TF_Tensor* tensor =
-      TF_AllocateTensor(TF_STRING, one.dims, one.rank, sizeof(TF_TString));
+      TF_AllocateTensor(TF_STRING, shape.dims, shape.rank,
+                        (size_t)shape.count * sizeof(TF_TString));
+  if (!tensor) Fail(kExitFailed, "out of memory");
   TF_TString* string = TF_TensorData(tensor);
-  TF_StringInit(string);
-  // A view: TF_DeleteTensor does not free what its strings own.
-  TF_StringAssignView(string, file->bytes, file->size);
+  for (int i = 0; i < count; ++i) {
+    if (strcmp(files[i].name, spec->name)) continue;
+    TF_StringInit(string);
+    // A view: TF_DeleteTensor does not free what its strings own.
+    TF_StringAssignView(string++, files[i].bytes, files[i].size);
+  }
   return tensor;
 }
 
@@ -182,7 +193,7 @@ TF_Tensor** MakeFeeds(const Signature* signature, const InputFile* files,
     if (!file) {
       feeds[i] = DefaultFeed(signature, spec);
     } else if (file->raw) {
-      feeds[i] = StringFeed(spec, file);
+      feeds[i] = StringFeed(spec, files, count);
     } else {
       feeds[i] = ArrayFeed(spec, file);
       if (explanation) RefuseNaN(spec, file);

@@ -25,9 +25,12 @@ static const char kHelp[] =
     "that\n"
     "                       has no default. Numbers are converted to the\n"
     "                       input's dtype where nothing is lost but precision\n"
-    "  --input NAME=@FILE   the file's bytes as one string\n"
+    "  --input NAME=@FILE   the file's bytes as one string; given again for "
+    "the\n"
+    "                       same input, the next one\n"
     "  --output-dir DIR     write every output to DIR/NAME.npy (strings to\n"
-    "                       DIR/NAME.bin); no new file stays if one fails\n"
+    "                       DIR/NAME.bin, PNG files to DIR/NAME.png); no new "
+    "file stays if one fails\n"
     "  --repeat N           answer N times more and print the latency\n"
     "  --threads N          threads of TensorFlow's two pools\n"
     "  --op-library FILE    a library of custom ops that the SavedModel needs\n"
@@ -61,9 +64,12 @@ static void AddInput(Options* options, const char* text) {
     input.raw = true;
     ++input.path;
   }
-  for (int i = 0; i < options->num_inputs; ++i)
-    if (!strcmp(options->inputs[i].name, input.name))
-      Fail(kExitUsage, "--input %s is given twice", input.name);
+  for (int i = 0; i < options->num_inputs; ++i) {
+    const InputOption* other = &options->inputs[i];
+    if (!strcmp(other->name, input.name) && !(other->raw && input.raw))
+      Fail(kExitUsage, "--input %s is given twice; only NAME=@FILE may be",
+           input.name);
+  }
   options->inputs[options->num_inputs++] = input;
 }
 

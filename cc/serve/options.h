@@ -3,7 +3,8 @@
 
 #include <stdbool.h>
 
-// One --input NAME=FILE.npy or NAME=@FILE.
+// One --input NAME=FILE.npy or NAME=@FILE; of the latter, those of one name are
+// the strings of one input, in order.
 typedef struct {
   char* name;
   const char* path;

@@ -38,18 +38,27 @@ static const DType* FileDType(TF_DataType type) {
   return DTypeOf(type == TF_BFLOAT16 ? TF_FLOAT : type);
 }
 
-// DIR/NAME.npy, DIR/NAME.bin or DIR/NAME.ELEMENT.bin.
-static char* OutputPath(const char* dir, const char* name, bool string,
-                        int64_t element) {
+// .npy, and for strings .png where they are that, so that viewers open them.
+static const char* Suffix(const TF_Tensor* tensor, int64_t element) {
+  if (TF_TensorType(tensor) != TF_STRING) return "npy";
+  static const char kPng[] = "\x89PNG\r\n\x1a\n";
+  const TF_TString* string = (const TF_TString*)TF_TensorData(tensor) + element;
+  bool png = TF_StringGetSize(string) >= sizeof kPng - 1 &&
+             !memcmp(TF_StringGetDataPointer(string), kPng, sizeof kPng - 1);
+  return png ? "png" : "bin";
+}
+
+// DIR/NAME.SUFFIX, or of several strings DIR/NAME.ELEMENT.SUFFIX.
+static char* OutputPath(const char* dir, const char* name, int64_t element,
+                        const char* suffix) {
   static const char kSafe[] =
       "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
   char* safe = Format("%s", name);
   for (char* at = safe; *at; ++at)
     if (!strchr(kSafe, *at)) *at = *at == '/' ? '.' : '_';
-  char* path = !string ? Format("%s/%s.npy", dir, safe)
-               : element < 0
-                   ? Format("%s/%s.bin", dir, safe)
-                   : Format("%s/%s.%" PRId64 ".bin", dir, safe, element);
+  char* path = element < 0
+                   ? Format("%s/%s.%s", dir, safe, suffix)
+                   : Format("%s/%s.%" PRId64 ".%s", dir, safe, element, suffix);
   free(safe);
   return path;
 }
@@ -95,8 +104,8 @@ static OutputFiles PlanFiles(const Signature* signature,
       OutputFile* file = &files.files[files.count++];
       file->output = i;
       file->element = string ? k : -1;
-      file->path = OutputPath(dir, signature->outputs[i].name, string,
-                              count > 1 ? k : -1);
+      file->path = OutputPath(dir, signature->outputs[i].name,
+                              count > 1 ? k : -1, Suffix(outputs[i], k));
     }
   }
   CheckCollisions(signature, &files);

@@ -149,14 +149,19 @@ def test_dense_output(exported, tmp_path):
 # ---------------------------------------------------------------- plain TensorFlow
 
 
+# XLA knows no end of them, and so keeps no gradients; that of map_fn it knows.
+LOOPS = {"while", "calls"}
+
+
 @pytest.mark.parametrize("middle", MIDDLES)
 def test_module_live_and_saved(middle, tmp_path):
     module = PlainModule(MIDDLES[middle])
     concrete = module.__call__.get_concrete_function()
-    check_plain(lambda: tfsal.load(concrete), module.middle)
+    xla = middle not in LOOPS
+    check_plain(lambda: tfsal.load(concrete), module.middle, xla)
     signatures = {"classify": concrete, "logits": concrete}
     tf.saved_model.save(module, str(tmp_path), signatures=signatures)
-    check_plain(lambda: tfsal.load(str(tmp_path), signature="classify"), module.middle)
+    check_plain(lambda: tfsal.load(str(tmp_path), signature="classify"), module.middle, xla)
 
 
 MODULE = PlainModule()
@@ -280,4 +285,4 @@ def test_saved_model_with_a_hash_table(tmp_path):
     concrete = module.__call__.get_concrete_function()
     tf.saved_model.save(module, str(tmp_path), signatures=concrete)
     for source in (concrete, tmp_path):
-        check_plain(lambda source=source: tfsal.load(source), lambda h: h * 3.0)
+        check_plain(lambda source=source: tfsal.load(source), lambda h: h * 3.0, xla=False)

@@ -227,6 +227,25 @@ def test_strings(answer, tmp_path):
     assert report["outputs"]["none"]["file"] == []
 
 
+def test_several_strings_of_one_input(answer, tmp_path):
+    parts = [b"one", b"\x89PNG\r\n\x1a\n and so on", b"", bytes(range(256)) * 300]
+    options = []
+    for i, part in enumerate(parts):
+        (tmp_path / f"{i}").write_bytes(part)
+        options += ["--input", f"data=@{tmp_path}/{i}"]
+    report, arrays = answer("strings", {}, *options)
+    identical(arrays["size"], np.array([len(p) for p in parts], "i4"))
+    files = [pathlib.Path(file) for file in report["outputs"]["echo"]["file"]]
+    assert [file.name for file in files] == ["echo.0.bin", "echo.1.png", "echo.2.bin", "echo.3.bin"]
+    assert [file.read_bytes() for file in files] == parts
+
+
+def test_several_strings_for_a_scalar(run, tmp_path):
+    (tmp_path / "data").write_bytes(b"a")
+    twice = ["--input", f"data=@{tmp_path}/data"] * 2
+    refused(run("string_scalar", {}, *twice), "input 'data' takes the shape [], not [2]")
+
+
 def test_string_scalar(answer, tmp_path):
     (tmp_path / "data").write_bytes(b"")
     answer("string_scalar", {"data": f"@{tmp_path}/data"})
@@ -329,6 +348,8 @@ def test_a_failing_model_says_so(run):
         (["a", "--input", "x="], "NAME=FILE"),
         (["a", "--input", "x=@"], "NAME=FILE"),
         (["a", "--input", "x=1", "--input", "x=2"], "x is given twice"),
+        (["a", "--input", "x=@1", "--input", "x=2"], "x is given twice; only NAME=@FILE"),
+        (["a", "--input", "x=1", "--input", "x=@2"], "x is given twice"),
         (["a", "--repeat", "-1"], "--repeat"),
         (["a", "--repeat", "3x"], "--repeat"),
         (["a", "--repeat", "99999999999999999999"], "--repeat"),

@@ -240,16 +240,18 @@ def adopt_library(graph_def):
         tf.import_graph_def(library, name="")
 
 
-def mark_v1_loops(graph, scope, graph_def):
-    """Tells the function being traced which imported ops close loops of v1.
+def mark_v1_control_flow(graph, scope, graph_def):
+    """Tells the function being traced what an import forgets of the control flow of v1.
 
-    An import forgets it, and tf.function would make them wait for ops outside of their loop.
+    tf.function would make ops that close a loop wait for ops outside of it, and tf.gradients would
+    take the context of a function that XLA compiles for that of a tf.cond.
     """
     rounds = {n.name for n in graph_def.node if n.op == "NextIteration"}
     for node in graph_def.node:
-        if node.op == "Merge" and rounds.intersection(map(op_name, node.input)):
-            op = graph.get_operation_by_name(scope + node.name)
-            op._set_control_flow_context(control_flow_ops.WhileContext())
+        if node.op in ("Switch", "Merge"):
+            closes = rounds.intersection(map(op_name, node.input))
+            context = control_flow_ops.WhileContext() if closes else None
+            graph.get_operation_by_name(scope + node.name)._set_control_flow_context(context)
 
 
 def _rename_calls(nodes, renamed):

@@ -201,7 +201,7 @@ class ModelGraph:
             part, input_map=input_map, return_elements=computed or None, name=_SCOPE
         )
         scope = results[0].name[: -len(computed[0])] if computed else _SCOPE + "/"
-        functions.mark_v1_loops(graph, scope, part)
+        functions.mark_v1_control_flow(graph, scope, part)
         return Evaluation(graph, scope, part, {**given, **input_map})
 
     def apply(self, feeds, fetches):

@@ -1,12 +1,13 @@
 """Calling a method from Python: checking values, tracing once, running."""
 
 import dataclasses
+import re
 import typing
 
 import numpy as np
 import tensorflow as tf
 
-from tfsal.errors import InputError
+from tfsal.errors import CompileError, InputError
 from tfsal.graph.model_graph import ModelGraph
 from tfsal.graph.summary import shape_text
 from tfsal.methods.explain import explain
@@ -70,7 +71,10 @@ def run(method, net, x, question, how):
     class_index = next(iter(asked.values()))
     several = None if question.class_indices is None else class_index.shape[1]
     function = net.memoize((method, how, several), lambda: _traced(method, net, how, several))
-    results = function(*feeds.values(), *asked.values())
+    try:
+        results = function(*feeds.values(), *asked.values())
+    except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
+        raise _cannot_compile(error) or error from None
     resolved = results["class_index"]
     if tf.executing_eagerly() and bool(tf.reduce_any(resolved == -2)):
         row, *column = tf.where(resolved == -2).numpy()[0]
@@ -80,6 +84,19 @@ def run(method, net, x, question, how):
             "score is NaN (infinite inputs?)."
         )
     return results
+
+
+def _cannot_compile(error):
+    """A CompileError for what XLA says of the model's own operations, else None."""
+    text = str(error)
+    unsupported = re.findall(r"(\w+) \(No registered '\1' OpKernel for XLA", text)
+    if unsupported:
+        why = f"it has no {', '.join(sorted(set(unsupported)))}"
+    elif "fixed tensor list size" in text:
+        why = "the gradient of a loop needs a number of rounds that is known (maximum_iterations)"
+    else:
+        return None
+    return CompileError(f"XLA cannot compile this model: {why}. Use jit_compile=False.")
 
 
 def _check_question(method, net, question, count):

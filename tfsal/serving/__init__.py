@@ -2,6 +2,7 @@
 
 from tfsal.serving.bundle import export
 from tfsal.serving.check import check
+from tfsal.serving.pictures import Overlay
 from tfsal.serving.preprocess import Preprocess
 
-__all__ = ["Preprocess", "check", "export"]
+__all__ = ["Overlay", "Preprocess", "check", "export"]

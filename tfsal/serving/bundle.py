@@ -17,7 +17,14 @@ from tfsal.methods.base import Method
 from tfsal.methods.call import check_internal_batch_size
 from tfsal.quiet import quiet_logger
 from tfsal.serving import audit, guard
-from tfsal.serving.contract import FILE, earlier_explanations, write_contract
+from tfsal.serving.contract import (
+    FILE,
+    earlier_explanations,
+    earlier_preprocess,
+    write_contract,
+)
+from tfsal.serving.pictures import BYTES, plan_pictures
+from tfsal.serving.preprocess import Preprocess
 from tfsal.serving.signatures import explanation_signature
 from tfsal.serving.tracking import owned_resources
 from tfsal.serving.warmup import serving_protos, write_warmup
@@ -32,6 +39,8 @@ def export(
     *,
     variant="portable",
     preprocess=None,
+    image_bytes=False,
+    overlay=False,
     warmup_batch_sizes=(),
     overwrite=False,
     example=None,
@@ -50,7 +59,13 @@ def export(
       methods: {signature name: Method}, or a list of Methods, which name their signatures.
       variant: "portable": plain TensorFlow ops, which any server has. "fused": tfsal's own ops
         where they are faster; the host must have tfsal's op library (docs/serving-with-fused-ops).
-      preprocess: Preprocess of the model's images, stated in the contract.
+      preprocess: Preprocess of the model's images, stated in the contract; None: what the source's
+        contract says, if it has one.
+      image_bytes: the explanations take `image_bytes`, [N] image files (JPEG, PNG, WebP, GIF, BMP),
+        in place of the image, and do what `preprocess` says inside the graph. A file that cannot
+        be read gives a row of NaN and class -2.
+      overlay: the explanations also return `overlay_png`, [N] PNG files of the heatmap over the
+        image. True, or a tfsal.Overlay with another colormap, opacity or name.
       warmup_batch_sizes: batch sizes to write warm-up requests for, for the explanations and
         `serving_default`.
       overwrite: replace a SavedModel that is there.
@@ -79,22 +94,37 @@ def export(
     _check_names(methods, own)
     _check_warmup(net, warmup_batch_sizes)
     _check_target(path, overwrite)
+    pictures = plan_pictures(net, preprocess or _recorded(net.path), image_bytes, overlay)
     feeds = guard.example_feeds(net, example)
     portable = variant == "portable"
     signatures = {
-        name: explanation_signature(net, method, portable, internal_batch_size)
+        name: explanation_signature(net, method, portable, internal_batch_size, pictures)
         for name, method in methods.items()
     }
     _warn_of_renamed(signatures)
     with _atomic_directory(path, overwrite) as temporary:
         _save(net, temporary, own, {n: s.function for n, s in signatures.items()})
         meta_graph, needs = _audit(temporary, net, signatures, portable)
-        runnable = _guard(temporary, meta_graph, signatures, feeds, example)
+        requests = _requests(meta_graph, signatures, feeds, pictures)
+        if example is None and any(v.dtype == object for v in feeds.values()):
+            _warn_of_strings()
+        else:
+            _guard(temporary, meta_graph, signatures, requests, example)
         _copy_extra_assets(net.path, temporary)
         if warmup_batch_sizes:
-            write_warmup(temporary, runnable, feeds, warmup_batch_sizes)
-        write_contract(temporary, net, signatures, meta_graph, needs, preprocess, variant, earlier)
+            write_warmup(temporary, requests, warmup_batch_sizes)
+        declared = pictures.preprocess if pictures else preprocess
+        about = (declared, variant, earlier, pictures)
+        write_contract(temporary, net, signatures, meta_graph, needs, *about)
     return path
+
+
+def _recorded(source):
+    """The Preprocess in the contract of the source; None without one, or one of a later version."""
+    try:
+        return Preprocess(**(earlier_preprocess(source) or {"unknown": None}))
+    except TypeError:
+        return None
 
 
 def _warn_of_renamed(signatures):
@@ -129,20 +159,34 @@ def _audit(path, net, signatures, portable):
     return meta_graph, needs
 
 
-def _guard(path, meta_graph, signatures, feeds, example):
-    """Runs what can be run in a TF1 session -> names of the signatures that could be."""
-    candidates = [n for n in meta_graph.signature_def if n in signatures or n == _DEFAULT]
-    runnable = [n for n in candidates if set(_needed(meta_graph.signature_def[n])) <= set(feeds)]
-    if example is None and any(v.dtype == object for v in feeds.values()):
-        warnings.warn(
-            "The model takes strings, so its signatures were not run before the bundle was "
-            "put in place; give export an example= to have them checked.",
-            stacklevel=3,
-        )
-        return runnable
+def _warn_of_strings():
+    warnings.warn(
+        "The model takes strings, so its signatures were not run before the bundle was put in "
+        "place; give export an example= to have them checked.",
+        stacklevel=3,
+    )
+
+
+def _requests(meta_graph, signatures, feeds, pictures):
+    """{signature name: {input name: value}} of the explanations and the default that can be run."""
+    requests = {}
+    for name, definition in meta_graph.signature_def.items():
+        if name not in signatures and name != _DEFAULT:
+            continue
+        given = dict(feeds)
+        if name in signatures and pictures and pictures.image_bytes:
+            pixels = pictures.preprocess.undo(given.pop(pictures.image))[0]
+            given[signatures[name].renamed.get(BYTES, BYTES)] = guard.image_file(pixels)
+        if {key for key in definition.inputs if key not in definition.defaults} <= set(given):
+            requests[name] = given
+    return requests
+
+
+def _guard(path, meta_graph, signatures, requests, example):
+    """Runs what can be run in a TF1 session."""
     with guard.opened(path) as answer:
         try:
-            for name in runnable:
+            for name, feeds in requests.items():
                 answer(name, feeds)
         except ExportError as error:
             if example is not None:
@@ -150,9 +194,8 @@ def _guard(path, meta_graph, signatures, feeds, example):
             raise ExportError(
                 f"{error} If made-up input is the reason, give export an example=."
             ) from error
-        others = [n for n in meta_graph.signature_def if n not in (*runnable, *signatures)]
+        others = [n for n in meta_graph.signature_def if n not in (*requests, *signatures)]
         _try_others(answer, {n: meta_graph.signature_def[n] for n in others})
-    return runnable
 
 
 def _try_others(answer, others):
@@ -170,10 +213,6 @@ def _try_others(answer, others):
             warnings.warn(
                 f"{error} It is the model's own, and was run with made-up input.", stacklevel=4
             )
-
-
-def _needed(signature):
-    return [name for name in signature.inputs if name not in signature.defaults]
 
 
 def _copy_extra_assets(source, path):
@@ -234,9 +273,17 @@ def _save(net, path, own, added):
     root.model = net.saved
     root.weights = net.variables
     root.tables = owned_resources(net)
+    signatures = {**own, **added}
     try:
         with quiet_logger():
-            tf.saved_model.save(root, str(path), signatures={**own, **added})
+            try:
+                tf.saved_model.save(root, str(path), signatures=signatures)
+            except ValueError as error:
+                if "custom gradients" not in str(error):
+                    raise
+                # The model's own, in a graph of TensorFlow 1. What a signature answers needs none.
+                options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+                tf.saved_model.save(root, str(path), signatures=signatures, options=options)
     except (OSError, tf.errors.OpError) as error:
         raise ExportError(f"The bundle could not be written: {error}") from error
     except AssertionError as error:

@@ -11,6 +11,7 @@ from tfsal.errors import ExportError, InputError
 from tfsal.kernels import library
 from tfsal.serving import audit, guard
 from tfsal.serving.contract import file_hashes, read_contract
+from tfsal.serving.pictures import BYTES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +97,7 @@ def _check_files(path, promised):
 def _run(answer, name, signature, promised):
     host = ", ".join(promised["host"])
     try:
-        feeds = guard.made_up_feeds(signature)
+        feeds = guard.made_up_feeds(signature, promised.get(BYTES))
     except InputError as error:
         return Finding(name, None, f"not run: {error}; host: {host}", ran=False)
     start = time.perf_counter()

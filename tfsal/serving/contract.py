@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfsal.errors import ExportError
 from tfsal.methods.base import Method
+from tfsal.serving.pictures import BYTES
 from tfsal.version import __version__
 
 FILE = pathlib.Path("assets.extra") / "tfsal.json"
@@ -18,6 +19,7 @@ _UNITS = {
     "heatmap": "relative importance, 0 to 1",
     "class_index": "index of the explained class; -2 where it was out of range or the input NaN",
 }
+_OVERLAY_UNIT = "PNG file, RGB: the heatmap over the input image; empty where class_index is -2"
 _FLOATS = ("float", "bfloat")
 _INPUT_UNITS = {
     "class_index": "index of the class to explain; -1 is the top one of each example",
@@ -26,7 +28,9 @@ _INPUT_UNITS = {
 }
 
 
-def write_contract(path, net, signatures, meta_graph, needs, preprocess, variant, earlier):
+def write_contract(
+    path, net, signatures, meta_graph, needs, preprocess, variant, earlier, pictures=None
+):
     """Writes the contract of the bundle at `path`.
 
     Args:
@@ -38,8 +42,9 @@ def write_contract(path, net, signatures, meta_graph, needs, preprocess, variant
       preprocess: Preprocess of the model's images, or None.
       variant: 'portable' or 'fused'.
       earlier: {name: entry} of explanations that were in the source already.
+      pictures: Pictures of the explanations, or None.
     """
-    declared = dataclasses.asdict(preprocess) if preprocess else _earlier_preprocess(net.path)
+    declared = dataclasses.asdict(preprocess) if preprocess else earlier_preprocess(net.path)
     image = _image_unit(declared) if declared else None
 
     def entry(name):
@@ -47,8 +52,11 @@ def write_contract(path, net, signatures, meta_graph, needs, preprocess, variant
         signature = signatures.get(name)
         if signature is None and name in earlier:
             return {**earlier[name], **host}
-        what = _explanation(net, signature) if signature else {}
-        return {**what, **_interface(meta_graph.signature_def[name], signature, image), **host}
+        what = {}
+        if signature:
+            what = {**_explanation(net, signature), **_pictures(pictures, signature)}
+        interface = _interface(meta_graph.signature_def[name], signature, image, pictures)
+        return {**what, **interface, **host}
 
     contract = {
         "contract": 1,
@@ -70,7 +78,8 @@ def _without_folders(origin):
     return re.sub(r"'.*/([^/]*)'", r"'\1'", origin)
 
 
-def _earlier_preprocess(path):
+def earlier_preprocess(path):
+    """The preprocessing in the contract of a source, as a dict; None without one."""
     return read_contract(path).get("preprocess") if path and (path / FILE).exists() else None
 
 
@@ -146,12 +155,25 @@ def _explanation(net, signature):
     }
 
 
-def _interface(signature_def, signature, image):
+def _pictures(pictures, signature):
+    """What is read from files and drawn: the input that takes files, and the overlay."""
+    if pictures is None:
+        return {BYTES: None, "overlay": None}
+    overlay = pictures.overlay and dataclasses.asdict(pictures.overlay)
+    if overlay:
+        overlay["output"] = signature.renamed.get(overlay["output"], overlay["output"])
+    files = signature.renamed.get(BYTES, BYTES) if pictures.image_bytes else None
+    return {BYTES: files, "overlay": overlay}
+
+
+def _interface(signature_def, signature, image, pictures):
     units = {}
     if signature is not None:
         score = "logit" if getattr(signature.method.target, "logits", False) else "score"
         method = signature.method
         units = {**method.extras, **_UNITS, "attribution": method.units, "score": score}
+        if pictures and pictures.overlay:
+            units[pictures.overlay.output] = _OVERLAY_UNIT
         units = {signature.renamed.get(k, k): v for k, v in units.items()}
 
     def describe(tensors):
@@ -171,11 +193,25 @@ def _interface(signature_def, signature, image):
     inputs = describe(signature_def.inputs)
     for name in signature_def.defaults:
         inputs[name]["optional"] = True
-    added = {signature.renamed.get(k, k): v for k, v in _INPUT_UNITS.items()} if signature else {}
+    added = {}
+    if signature is not None:
+        own = {**_INPUT_UNITS, BYTES: _bytes_unit(pictures, image)}
+        added = {signature.renamed.get(k, k): v for k, v in own.items()}
     for name, described in inputs.items():
         is_image = len(described["shape"] or ()) == 4 and described["dtype"].startswith(_FLOATS)
         described["unit"] = added.get(name, image if is_image else None)
     return {"inputs": inputs, "outputs": outputs}
+
+
+def _bytes_unit(pictures, image):
+    if pictures is None or not pictures.image_bytes:
+        return None
+    height, width = pictures.preprocess.size
+    channels = pictures.preprocess.channels
+    return (
+        f"file: JPEG, PNG, WebP, GIF or BMP; the signature makes it {height} x {width} pixels, "
+        f"{channels}, {image}"
+    )
 
 
 def _host(needs):

@@ -5,9 +5,11 @@ variable'; the TF1 session takes the same road as the C API and TensorFlow Servi
 """
 
 import contextlib
+import io
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from tfsal.errors import ExportError, InputError
 from tfsal.methods.call import check_feeds
@@ -63,8 +65,20 @@ def made_up(name, dtype, shape):
     return np.full(sizes, 0.5 if dtype.is_floating else 0, dtype.as_numpy_dtype)
 
 
-def made_up_feeds(signature):
+def image_file(pixels):
+    """A PNG file of [H, W, 3 or 1] numbers in [0, 1], as an array [1] of bytes."""
+    levels = np.round(np.clip(np.nan_to_num(pixels), 0, 1) * 255).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels).save(file, "png")
+    return np.array([file.getvalue()], object)
+
+
+def made_up_feeds(signature, files=None):
     """Returns made-up values for the inputs without a default of a SignatureDef.
+
+    Args:
+      signature: the SignatureDef.
+      files: name of the input that takes image files, or None.
 
     Raises:
       InputError: one takes strings or has no known rank, so that nothing can be made up.
@@ -72,6 +86,9 @@ def made_up_feeds(signature):
     feeds = {}
     for name, info in signature.inputs.items():
         if name in signature.defaults:
+            continue
+        if name == files:
+            feeds[name] = image_file(np.full([8, 8, 3], 0.5))
             continue
         if info.dtype == tf.string.as_datatype_enum:
             raise InputError(f"The input '{name}' takes strings.")

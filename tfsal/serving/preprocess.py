@@ -5,6 +5,7 @@ import dataclasses
 import tensorflow as tf
 
 from tfsal.errors import InputError, MethodError
+from tfsal.graph.summary import shape_text
 
 # What keras.applications.NAME.preprocess_input does; the names are those of its modules.
 _CAFFE = {"mean": (103.939, 116.779, 123.68), "channels": "bgr"}
@@ -68,6 +69,8 @@ class Preprocess:
                 raise MethodError(f"{field} is one number or {count}, not {value}.")
         if 0 in (self.std if isinstance(self.std, tuple) else (self.std,)):
             raise MethodError("std must not be 0.")
+        if self.scale == 0:
+            raise MethodError("scale must not be 0.")
 
     @classmethod
     def named(cls, application, size=None):
@@ -82,6 +85,30 @@ class Preprocess:
                 f"{', '.join(sorted(_APPLICATIONS))}."
             )
         return cls(size=size, **_APPLICATIONS[application])
+
+    def fitted_to(self, info):
+        """Returns this with an open size and the channels taken from an image input of a model.
+
+        Args:
+          info: TensorInfo of the input, [N, H, W, 1 or 3].
+
+        Raises:
+          InputError: the channels or the size do not fit the input.
+        """
+        gray = info.shape[-1] == 1
+        if self.channels == ("bgr" if gray else "gray"):
+            raise InputError(
+                f"channels='{self.channels}' does not fit the model, which takes "
+                f"{info.shape[-1]} channel{'s' * (not gray)}."
+            )
+        size = self.size or tuple(info.shape[1:3])
+        if not info.shape[1:3].is_compatible_with(size):
+            raise InputError(
+                f"size={tuple(size)} does not fit the model, which takes images of "
+                f"{shape_text(info.shape[1:3])}."
+            )
+        channels = "gray" if gray else self.channels
+        return dataclasses.replace(self, size=None if None in size else size, channels=channels)
 
     def resize(self, image):
         """Returns [H, W, 3] pixels as [height, width, 3] float32, antialiased; 0 to 255."""
@@ -107,3 +134,15 @@ class Preprocess:
         elif self.channels == "gray":
             pixels = tf.image.rgb_to_grayscale(pixels)
         return (pixels * self.scale - self.mean) / self.std
+
+    def undo(self, inputs):
+        """Turns the input of a model back into images; the size stays.
+
+        Args:
+          inputs: [N, H, W, 3 or 1] numbers, as calling this makes them.
+
+        Returns:
+          [N, H, W, 3 or 1] float32, RGB or gray, 0 to 1 where the pixels were 0 to 255.
+        """
+        pixels = (tf.cast(inputs, tf.float32) * self.std + self.mean) / (self.scale * 255.0)
+        return pixels[..., ::-1] if self.channels == "bgr" else pixels

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfsal.methods.call import argument_specs
 from tfsal.methods.explain import explain
 from tfsal.ops import cam_ops
+from tfsal.serving.pictures import BYTES
 
 _PREFIX = "tfsal_"
 
@@ -29,7 +30,7 @@ class Signature:
     renamed: dict
 
 
-def explanation_signature(net, method, portable=True, internal_batch_size=8):
+def explanation_signature(net, method, portable=True, internal_batch_size=8, pictures=None):
     """Builds the signature of a method: the model's inputs and, each with a default, our own.
 
     Ours are `class_index` (-1), for a RegionScore `region` (ones), for a random method `seed` (0).
@@ -39,26 +40,37 @@ def explanation_signature(net, method, portable=True, internal_batch_size=8):
       method: a Method.
       portable: use plain TensorFlow ops only, none of tfsal's.
       internal_batch_size: see Method.__call__.
+      pictures: Pictures: take image files in place of the image, add an overlay; None: neither.
 
     Outputs are `attribution`, `heatmap`, `score`, `class_index`, the method's extras and the
     model's own.
     """
     added = argument_specs(method, net)
     taken = {*net.inputs, *net.outputs}
-    specs = [info.spec for info in net.inputs.values()]
     renamed = {}
+    specs = [info.spec for info in net.inputs.values()]
+    files = list(net.inputs).index(pictures.image) if pictures and pictures.image_bytes else None
+    if files is not None:
+        name = _free(BYTES, taken, renamed)
+        specs[files] = tf.TensorSpec(specs[files].shape[:1], tf.string, name)
     for spec in added:
         name = _free(spec.name, taken, renamed)
         specs.append(tf.TensorSpec(spec.shape, spec.dtype, name))
 
     def answer(*arguments):
         feeds = dict(zip(net.inputs, arguments, strict=False))
+        if files is not None:
+            feeds[pictures.image], broken = pictures.decode(arguments[files])
         asked = arguments[len(feeds) :]
         asked = {spec.name: value for spec, value in zip(added, asked, strict=True)}
         with cam_ops.portable() if portable else contextlib.nullcontext():
             results = explain(method, net, feeds, asked, internal_batch_size)
+        if files is not None:
+            results = pictures.blank(broken, results, net)
         outputs = results.pop("outputs")
         flat = results.pop("extras")
+        if pictures and pictures.overlay:
+            flat |= pictures.draw(feeds[pictures.image], results, flat)
         for name, value in results.items():
             if isinstance(value, dict):
                 flat.update({f"{name}/{key}": v for key, v in value.items()})

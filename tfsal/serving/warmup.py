@@ -8,25 +8,24 @@ from tfsal.errors import ExportError
 _LIMIT = 1000  # TensorFlow Serving refuses a model with more.
 
 
-def write_warmup(path, names, feeds, batch_sizes):
+def write_warmup(path, requests, batch_sizes):
     """Writes one request for each signature and batch size.
 
     Args:
       path: directory of the SavedModel.
-      names: signatures.
-      feeds: {input name: array [1, ...]}.
+      requests: {signature name: {input name: array [1, ...]}}.
       batch_sizes: batch sizes to warm up.
 
     Raises:
       ExportError: tensorflow-serving-api is missing, or there would be too many requests.
     """
     predict_pb2, log_pb2 = serving_protos()
-    if len(names) * len(batch_sizes) > _LIMIT:
+    if len(requests) * len(batch_sizes) > _LIMIT:
         raise ExportError(f"TensorFlow Serving takes at most {_LIMIT} warm-up requests.")
     file = path / "assets.extra" / "tf_serving_warmup_requests"
     file.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(file)) as writer:
-        for name in names:
+        for name, feeds in requests.items():
             for size in batch_sizes:
                 request = predict_pb2.PredictRequest()
                 request.model_spec.signature_name = name

@@ -1,26 +1,15 @@
-"""Maps to heatmaps and pictures, against NumPy and SciPy."""
+"""Attributions to maps, against NumPy and SciPy."""
 
 import numpy as np
 import pytest
 import scipy.interpolate
+import tensorflow as tf
+from everywhere import maps, run_everywhere
 
-tf = pytest.importorskip("tensorflow")
-
-from tfsal import visualize  # noqa: E402
+from tfsal import visualize
+from tfsal.errors import InputError
 
 NAN = float("nan")
-
-
-def maps(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape).astype("float32")
-
-
-def run_everywhere(function, *arrays):
-    """[eager, graph with unknown sizes, XLA with unknown sizes] results, as NumPy."""
-    specs = [tf.TensorSpec([None] * a.ndim, a.dtype) for a in arrays]
-    graph = tf.function(function, input_signature=specs)
-    xla = tf.function(function, jit_compile=True)
-    return [np.asarray(f(*arrays)) for f in (function, graph, xla)]
 
 
 # ---------------------------------------------------------------- resize
@@ -109,11 +98,26 @@ def grayscale_twin(values, percentile):
 
 
 def diverging_twin(values, percentile):
+    """VisualizeImageDiverging of PAIR's library, for every example."""
     result = []
     for value in values.astype("f8"):
         flat = value.sum(-1)
-        result.append(np.clip(flat / np.percentile(np.abs(flat), percentile), -1, 1))
+        span = abs(np.percentile(flat, percentile))
+        result.append(np.clip((flat + span) / (2 * span), -1, 1))
     return np.stack(result)
+
+
+def magnitude_twin(values, percentile):
+    result = []
+    for value in values.astype("f8"):
+        flat = value.sum(-1)
+        span = np.percentile(np.abs(flat), percentile)
+        result.append(np.clip((flat + span) / (2 * span), 0, 1))
+    return np.stack(result)
+
+
+def by_magnitude(values, percentile=99):
+    return visualize.diverging(values, percentile, magnitude=True)
 
 
 @pytest.mark.parametrize("shape", [(2, 30), (2, 9, 7), (2, 3, 4, 5)], ids=["1-D", "2-D", "3-D"])
@@ -128,23 +132,62 @@ def test_positive_keeps_what_speaks_for_the_score(shape):
 @pytest.mark.parametrize("shape", [(2, 30, 3), (2, 9, 7, 1), (2, 3, 4, 5, 2)])
 @pytest.mark.parametrize(
     ("function", "twin"),
-    [(visualize.grayscale, grayscale_twin), (visualize.diverging, diverging_twin)],
+    [
+        (visualize.grayscale, grayscale_twin),
+        (visualize.diverging, diverging_twin),
+        (by_magnitude, magnitude_twin),
+    ],
 )
 def test_percentile_clipping(function, twin, shape, percentile):
     values = maps(*shape)
     for found in run_everywhere(lambda v: function(v, percentile), values):
         assert found.dtype == np.float32
-        np.testing.assert_allclose(found, twin(values, percentile), atol=2e-6)
+        np.testing.assert_allclose(found, twin(values, percentile), atol=1e-5)
 
 
-def test_diverging_is_pairs_on_maps_without_negative_values():
-    """PAIR's VisualizeImageDiverging puts 0 at 0.5 and clips the upper side at 1."""
-    values = np.abs(maps(1, 9, 9, 3))
-    flat = values[0].sum(-1)
-    span = abs(np.percentile(flat, 99))
-    pair = np.clip((flat + span) / (2 * span), -1, 1)
-    ours = (visualize.diverging(values)[0].numpy() + 1) / 2
-    np.testing.assert_allclose(ours, pair, atol=1e-6)
+def test_the_magnitude_shows_maps_that_are_mostly_negative():
+    values = -np.abs(maps(1, 20, 20, 1)) - 0.1
+    values[0, 3, 4] = 1.0
+    by_sign, magnitude = visualize.diverging(values), by_magnitude(values)
+    # As PAIR's: the 99th percentile is among the least negative, and nearly all is beyond it.
+    assert np.mean(by_sign == -1) > 0.7
+    assert 0.1 < np.median(magnitude) < 0.45 and magnitude.numpy()[0, 3, 4] > 0.6
+
+
+def test_min_max_and_the_largest_channel():
+    values = maps(2, 9, 7, 3)
+    largest = np.abs(values).max(-1)
+    lowest, highest = largest.min((1, 2), keepdims=True), largest.max((1, 2), keepdims=True)
+    for found in run_everywhere(visualize.max_abs, values):
+        np.testing.assert_array_equal(found, largest)
+    for found in run_everywhere(lambda v: visualize.min_max(visualize.max_abs(v)), values):
+        np.testing.assert_allclose(found, (largest - lowest) / (highest - lowest), atol=1e-6)
+        assert (found.min((1, 2)) == 0).all() and (found.max((1, 2)) == 1).all()
+    np.testing.assert_array_equal(visualize.min_max(np.full((2, 3, 3), 5.0)), np.zeros((2, 3, 3)))
+
+
+def test_heatmap_of_a_class_activation_map_and_of_a_gradient():
+    cam, gradient = maps(2, 4, 5), maps(2, 12, 10, 3)
+    for found in run_everywhere(lambda v: visualize.heatmap(v, (12, 10)), cam):
+        np.testing.assert_allclose(found, positive_twin(linear_twin(cam, (12, 10))), atol=1e-5)
+    for found in run_everywhere(lambda v: visualize.heatmap(v, (12, 10), 90), gradient):
+        np.testing.assert_allclose(found, grayscale_twin(gradient, 90), atol=1e-5)
+    for found in run_everywhere(lambda v: visualize.heatmap(v, (24, 20)), gradient):
+        expected = linear_twin(grayscale_twin(gradient, 99).astype("f4"), (24, 20))
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    with pytest.raises(InputError, match="3 axes, or 4 with channels"):
+        visualize.heatmap(maps(4, 5), (12, 10))
+
+
+@pytest.mark.parametrize("function", [visualize.grayscale, visualize.diverging])
+def test_what_no_map_can_be_made_of(function):
+    for percentile in (0, -1, 101, float("nan")):
+        with pytest.raises(InputError, match="percentile is above 0 and at most 100"):
+            function(maps(1, 4, 4, 3), percentile)
+    with pytest.raises(InputError, match=r"is \[N, \*positions, channels\]"):
+        function(maps(4, 4))
+    with pytest.raises(InputError, match="add an axis of one channel"):
+        visualize.max_abs(maps(4, 4))
 
 
 @pytest.mark.parametrize("function", [visualize.grayscale, visualize.diverging])
@@ -163,14 +206,15 @@ def test_every_float_becomes_float32(function, dtype):
 def test_constant_maps_are_finite(constant):
     values = np.full((1, 6, 6), constant, "float32")
     positive = np.full((1, 6, 6), 1.0 if constant > 0 else 0.0)
-    sign = np.full((1, 6, 6), np.sign(constant))
+    sign = np.full((1, 6, 6), (np.sign(constant) + 1) / 2)
     channels = values[..., np.newaxis]
     for found in run_everywhere(visualize.positive, values):
         np.testing.assert_array_equal(found, positive)
     for found in run_everywhere(visualize.grayscale, channels):
         np.testing.assert_array_equal(found, np.zeros((1, 6, 6)))
-    for found in run_everywhere(visualize.diverging, channels):
-        np.testing.assert_array_equal(found, sign)
+    for diverging in (visualize.diverging, by_magnitude):
+        for found in run_everywhere(diverging, channels):
+            np.testing.assert_array_equal(found, sign)
 
 
 @pytest.mark.parametrize(
@@ -179,9 +223,13 @@ def test_constant_maps_are_finite(constant):
         lambda v: visualize.positive(v[..., 0]),
         visualize.grayscale,
         visualize.diverging,
+        by_magnitude,
+        visualize.max_abs,
+        lambda v: visualize.min_max(v[..., 0]),
         lambda v: visualize.resize(v[..., 0], (12, 12)),
+        lambda v: visualize.heatmap(v, (12, 12)),
     ],
-    ids=["positive", "grayscale", "diverging", "resize"],
+    ids=["positive", "grayscale", "diverging", "magnitude", "max_abs", "min_max", "resize", "heat"],
 )
 def test_a_nan_row_stays_nan_and_its_neighbours_are_untouched(function):
     values = maps(3, 6, 6, 2)
@@ -194,62 +242,23 @@ def test_a_nan_row_stays_nan_and_its_neighbours_are_untouched(function):
         np.testing.assert_array_equal(found[[0, 2]], clean[[0, 2]])
 
 
+def test_one_nan_makes_a_map_of_nan():
+    values = maps(2, 6, 6, 2)
+    values[1, 2, 3, 1] = NAN
+    for function in (visualize.grayscale, visualize.diverging, by_magnitude):
+        for found in run_everywhere(function, values):
+            assert np.isnan(found[1]).all() and np.isfinite(found[0]).all()
+    for function in (visualize.positive, visualize.min_max):
+        for found in run_everywhere(function, values[..., 1]):
+            assert np.isnan(found[1]).all() and np.isfinite(found[0]).all()
+    for found in run_everywhere(visualize.max_abs, values):
+        assert np.isnan(found[1, 2, 3]) and np.isnan(found).sum() == 1
+
+
 @pytest.mark.parametrize("function", [visualize.grayscale, visualize.diverging])
 def test_no_examples(function):
     assert function(maps(0, 6, 6, 3)).shape == (0, 6, 6)
     assert visualize.positive(maps(0, 6, 6)).shape == (0, 6, 6)
-
-
-# ---------------------------------------------------------------- overlay
-
-
-def images(*shape):
-    return np.random.default_rng(1).uniform(size=shape).astype("float32")
-
-
-def as_pixels(image):
-    return np.round(image * 255).astype("uint8")
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_overlay_leaves_the_image_where_the_map_is_zero(channels):
-    image = images(2, 8, 6, channels)
-    for found in run_everywhere(visualize.overlay, image, np.zeros((2, 8, 6), "float32")):
-        assert found.shape == (2, 8, 6, 3) and found.dtype == np.uint8
-        np.testing.assert_array_equal(found, np.broadcast_to(as_pixels(image), found.shape))
-
-
-def test_overlay_without_opacity_leaves_the_image():
-    image, heatmap = images(1, 8, 6, 3), images(1, 8, 6)
-    np.testing.assert_array_equal(visualize.overlay(image, heatmap, alpha=0), as_pixels(image))
-
-
-@pytest.mark.parametrize("colormap", ["inferno", "viridis"])
-def test_overlay_shows_the_colour_of_the_map(colormap):
-    import matplotlib
-
-    image, heatmap = images(1, 8, 6, 3), images(1, 8, 6)
-    color = matplotlib.colormaps[colormap](np.round(heatmap * 255).astype(int))[..., :3]
-    opaque = 0.7 * np.sqrt(heatmap)[..., None]
-    expected = np.round((image * (1 - opaque) + color * opaque) * 255)
-    for found in run_everywhere(lambda i, h: visualize.overlay(i, h, colormap), image, heatmap):
-        assert np.abs(found.astype(int) - expected).max() <= 1
-
-
-def test_overlay_of_a_nan_map_is_the_image():
-    image, heatmap = images(2, 8, 6, 3), images(2, 8, 6)
-    clean = visualize.overlay(image, heatmap).numpy()
-    heatmap[1] = NAN
-    for found in run_everywhere(visualize.overlay, image, heatmap):
-        np.testing.assert_array_equal(found[0], clean[0])
-        np.testing.assert_array_equal(found[1], as_pixels(image[1]))
-
-
-def test_overlay_clips_a_map_that_leaves_its_range():
-    image = images(1, 8, 6, 3)
-    for outside, inside in ((1.5, 1.0), (-0.5, 0.0)):
-        for found in run_everywhere(
-            visualize.overlay, image, np.full((1, 8, 6), outside, "float32")
-        ):
-            expected = visualize.overlay(image, np.full((1, 8, 6), inside, "float32"))
-            np.testing.assert_array_equal(found, expected)
+    assert visualize.min_max(maps(0, 6, 6)).shape == (0, 6, 6)
+    assert visualize.heatmap(maps(0, 3, 3), (6, 6)).shape == (0, 6, 6)
+    assert visualize.overlay(maps(0, 6, 6, 3), maps(0, 6, 6)).shape == (0, 6, 6, 3)

@@ -1,0 +1,31 @@
+"""From attributions to heatmaps and pictures; knows tensors only.
+
+All but `figure` is plain TensorFlow: it works on NumPy arrays, inside a tf.function, under XLA and
+inside an exported signature.
+"""
+
+from tfsal.visualize.colors import colormap_table, is_diverging, overlay
+from tfsal.visualize.figures import figure
+from tfsal.visualize.maps import (
+    diverging,
+    grayscale,
+    heatmap,
+    max_abs,
+    min_max,
+    positive,
+    resize,
+)
+
+__all__ = [
+    "colormap_table",
+    "diverging",
+    "figure",
+    "grayscale",
+    "heatmap",
+    "is_diverging",
+    "max_abs",
+    "min_max",
+    "overlay",
+    "positive",
+    "resize",
+]
