@@ -86,6 +86,11 @@ def model(request):
     return request.param, relu_network(request.param)
 
 
+@pytest.fixture(scope="module")
+def net():
+    return tfsal.load(relu_network(keras))
+
+
 def gap(net, x, class_index):
     answer = FullGrad().explain(net, x, class_index)
     return float(np.abs(answer.extras["completeness_gap"] / answer.score).max())
@@ -104,7 +109,7 @@ def test_is_complete_on_relu_networks(model, tmp_path):
     assert np.abs(shortfall / answer.score).max() > 0.1
 
 
-@pytest.mark.parametrize("activation", ["relu6", "elu", "gelu", "silu", "softplus", "hard_silu"])
+@pytest.mark.parametrize("activation", ["relu6", "gelu", "softplus"])
 def test_a_curved_activation_has_a_bias_of_its_own(activation):
     net, x = tfsal.load(relu_network(keras, activation)), networks.batch(3, 16, 16, 3)
     assert gap(net, x, 1) < 1e-5
@@ -115,8 +120,8 @@ def test_the_gap_tells_what_is_missing(built):
     assert gap(net, x, 1) > 1e-3
 
 
-def test_xla_batches_rows_of_nan_and_no_rows(model):
-    net, x = tfsal.load(model[1]), networks.batch(3, 16, 16, 3)
+def test_xla_batches_and_no_rows(net):
+    x = networks.batch(3, 16, 16, 3)
     method = FullGrad()
     answer = method.explain(net, x, [0, 1, -1])
     xla = method.explain(net, x, [0, 1, -1], jit_compile=True)
@@ -128,8 +133,8 @@ def test_xla_batches_rows_of_nan_and_no_rows(model):
     assert empty.extras["completeness_gap"].shape == (0,)
 
 
-def test_a_bundle_gives_the_gap_too(model, tmp_path):
-    net, x = tfsal.load(model[1]), networks.batch(3, 16, 16, 3)
+def test_a_bundle_gives_the_gap_too(net, tmp_path):
+    x = networks.batch(3, 16, 16, 3)
     path = tfsal.export(net, tmp_path / "1", [FullGrad()])
     inputs = {"image": x, "class_index": np.array([1, 1, 1], "int32")}
     expected = FullGrad().explain(net, x, 1)

@@ -13,7 +13,7 @@ from tfsal.methods.gradient_cams import (
 from tfsal.methods.eigen_cams import EigenCAM, EigenGradCAM
 from tfsal.methods.saliency_tubes import SaliencyTubes
 from tfsal.methods.gradient import GradientTimesInput, VanillaGradient
-from tfsal.methods.rules import Deconvnet, GuidedBackprop, GuidedGradCAM
+from tfsal.methods.backward_rules import Deconvnet, GuidedBackprop, GuidedGradCAM
 from tfsal.methods.full_grad import FullGrad
 from tfsal.methods.activation_maximization import ActivationMaximization
 from tfsal.methods.target import ClassScore, GraphScore, RegionScore

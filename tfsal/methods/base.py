@@ -102,8 +102,12 @@ class Method(abc.ABC):
     def graph(self, net):
         """Returns the ModelGraph that is evaluated: the model, or one that computes the same.
 
-        A method made of another one passes the question on to it.
+        A method made of others evaluates the one that they need.
         """
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Method):
+                net = value.graph(net)
         return net
 
     def check(self, net):

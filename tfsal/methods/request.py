@@ -153,8 +153,8 @@ class Request:
 
         Args:
           tensors: tensor names of the model.
-          rule: what the activations do to a gradient, as in methods/rules.py; `net` must be gated.
-            None: they have their own derivative.
+          rule: what the activations of a gated `net` do to a gradient, as in
+            methods/backward_rules.py; None: they have their own derivative.
 
         Returns:
           A list of tensors, shaped as what they are gradients of; float32, or float64 in a

@@ -520,6 +520,26 @@ def test_shapes_are_no_activations():
     assert len(found) == 1 and not unknown
 
 
+def test_a_method_made_of_one_with_a_rule():
+    @dataclasses.dataclass(frozen=True)
+    class AtHalf(tfsal.Method):
+        """The gradient at half of the input."""
+
+        base: tfsal.Method = GuidedBackprop()
+
+        def attribute(self, request):
+            (name,) = request.feeds
+            return self.base.attribute(request.at({name: request.feeds[name] / 2}))
+
+        def heatmap(self, request, attribution):
+            return self.base.heatmap(request, attribution)
+
+    w, v, x = draw(8, 8), draw(8, 3, seed=1), draw(4, 8, seed=2)
+    net = load(lambda x: tf.matmul(tf.nn.relu(tf.matmul(x, w) + 1), v), 8)
+    assert error(AtHalf()(net, x, 1), GuidedBackprop()(net, x / 2, 1)) < 1e-6
+    assert error(AtHalf()(net, x, 1), GuidedBackprop()(net, x, 1)) > 0.1
+
+
 @each_method
 def test_leaves_the_graph_as_it_was(relu_net, method):
     net, x = tfsal.load(relu_net), networks.batch(2, 16, 16, 3)
