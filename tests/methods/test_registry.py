@@ -31,6 +31,11 @@ NAMES = {
     "smoothgrad": tfsal.SmoothGrad,
     "squaregrad": tfsal.SquareGrad,
     "vargrad": tfsal.VarGrad,
+    "guided_backprop": tfsal.GuidedBackprop,
+    "deconvnet": tfsal.Deconvnet,
+    "guided_gradcam": tfsal.GuidedGradCAM,
+    "fullgrad": tfsal.FullGrad,
+    "activation_maximization": tfsal.ActivationMaximization,
 }
 
 

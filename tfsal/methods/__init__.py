@@ -16,18 +16,26 @@ from tfsal.methods.gradient import GradientTimesInput, VanillaGradient
 from tfsal.methods.path import IntegratedGradients
 from tfsal.methods.expected_gradients import ExpectedGradients
 from tfsal.methods.noise import SmoothGrad, SquareGrad, VarGrad
+from tfsal.methods.backward_rules import Deconvnet, GuidedBackprop, GuidedGradCAM
+from tfsal.methods.full_grad import FullGrad
+from tfsal.methods.activation_maximization import ActivationMaximization
 from tfsal.methods.target import ClassScore, GraphScore, RegionScore
 
 __all__ = [
+    "ActivationMaximization",
     "ClassScore",
+    "Deconvnet",
     "EigenCAM",
     "EigenGradCAM",
     "ExpectedGradients",
     "Explanation",
+    "FullGrad",
     "GradCAM",
     "GradCAMPlusPlus",
     "GradientTimesInput",
     "GraphScore",
+    "GuidedBackprop",
+    "GuidedGradCAM",
     "HiResCAM",
     "IntegratedGradients",
     "LayerCAM",

@@ -100,6 +100,17 @@ class Method(abc.ABC):
           [N, *spatial] float32 at the resolution of the input, or {input name: tensor}.
         """
 
+    def graph(self, net):
+        """Returns the ModelGraph that is evaluated: the model, or one that computes the same.
+
+        A method made of others evaluates the one that they need.
+        """
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Method):
+                net = value.graph(net)
+        return net
+
     def check(self, net):
         """Raises a TfsalError when this method cannot explain this model; before any tracing."""
 

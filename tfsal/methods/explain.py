@@ -31,7 +31,7 @@ def explain(method, net, feeds, asked, internal_batch_size=8, compile_bodies=Fal
     asked = {k: _one_row_at_least(v) for k, v in asked.items()}
     several = "class_indices" in asked
     request = Request(
-        net,
+        method.graph(net),
         method.target,
         feeds,
         asked["class_indices" if several else "class_index"],

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tfsal.errors import GradientError
 from tfsal.graph.functions import op_name
+from tfsal.graph.gates import gradient_of_gates
 from tfsal.graph.normalize import has_gradient
 from tfsal.ops.precision import at_least_float32
 
@@ -152,13 +153,15 @@ class Request:
         """{output name: tensor} of the model."""
         return {name: self.evaluation[info.tensor] for name, info in self.net.outputs.items()}
 
-    def gradients(self, tensors):
+    def gradients(self, tensors, rule=None):
         """Gradients of each example's score.
 
         The graph is differentiated from the score to these tensors and no further.
 
         Args:
           tensors: tensor names of the model.
+          rule: what the activations of a gated `net` do to a gradient, as in
+            methods/backward_rules.py; None: they have their own derivative.
 
         Returns:
           A list of tensors, shaped as what they are gradients of; float32, or float64 in a
@@ -179,18 +182,21 @@ class Request:
         if any(self.net.tensor(t).op == "Exit" for t in way):  # A loop of TF1.
             raise GradientError(self._no_gradient(way))
         if not any(self.net.tensor(t).dtype == tf.float16 for t in way):
-            return self._differentiate(tensors, way, 1.0)
-        found = self._differentiate(tensors, way, _SCALE_UP)
+            return self._differentiate(tensors, way, 1.0, rule)
+        found = self._differentiate(tensors, way, _SCALE_UP, rule)
         return tf.cond(
             self._overflowed(found),
-            lambda: self.at({})._differentiate(tensors, way, _SCALE_DOWN),
+            lambda: self.at({})._differentiate(tensors, way, _SCALE_DOWN, rule),
             lambda: found,
         )
 
-    def _differentiate(self, tensors, way, scale):
+    def _differentiate(self, tensors, way, scale, rule):
         seed = tf.fill(tf.shape(self.score), tf.constant(scale, self.score.dtype))
+        at = [self.evaluation[t] for t in tensors]
+        gates = self.evaluation.operations(self.net.gates)
         try:
-            found = tf.gradients(self.score, [self.evaluation[t] for t in tensors], grad_ys=seed)
+            with gradient_of_gates(gates, rule or _own_derivative):
+                found = tf.gradients(self.score, at, grad_ys=seed)
         except LookupError as error:
             raise GradientError(self._no_gradient(way)) from error
         if any(g is None for g in found):
@@ -220,3 +226,7 @@ class Request:
             f"({self.net.tensor(last).op}) on the way to it is not differentiable. Explain a layer "
             "after it, or use a method that needs no gradient."
         )
+
+
+def _own_derivative(gradient):
+    return gradient, None
