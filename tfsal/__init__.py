@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tfsal.errors import TfsalError
     from tfsal.graph import ModelGraph, load
     from tfsal.methods import (
+        BlurIG,
         ClassScore,
         EigenCAM,
         EigenGradCAM,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         GradCAMPlusPlus,
         GradientTimesInput,
         GraphScore,
+        GuidedIG,
         HiResCAM,
         IntegratedGradients,
         LayerCAM,
@@ -40,6 +42,7 @@ _HOMES = {
     "tfsal.errors": ("TfsalError",),
     "tfsal.graph": ("ModelGraph", "load"),
     "tfsal.methods": (
+        "BlurIG",
         "ClassScore",
         "EigenCAM",
         "EigenGradCAM",
@@ -49,6 +52,7 @@ _HOMES = {
         "GradCAMPlusPlus",
         "GradientTimesInput",
         "GraphScore",
+        "GuidedIG",
         "HiResCAM",
         "IntegratedGradients",
         "LayerCAM",

@@ -17,7 +17,10 @@ from tfsal.methods.explain import explain
 
 # All but Saliency Tubes, which need another head: test_cam_family.py.
 # The others need a head of their own, references, or many evaluations, and have tests of their own.
-ELSEWHERE = "saliency_tubes expected_gradients integrated_gradients smoothgrad squaregrad vargrad"
+ELSEWHERE = (
+    "saliency_tubes expected_gradients integrated_gradients smoothgrad squaregrad vargrad "
+    "blur_ig guided_ig"
+)
 METHODS = [kind for name, kind in tfsal.list_methods().items() if name not in ELSEWHERE.split()]
 each_method = pytest.mark.parametrize("kind", METHODS, ids=lambda kind: kind.name)
 FAMILIES = ["functional", "1-D", "3-D", "vit"]

@@ -31,6 +31,8 @@ NAMES = {
     "smoothgrad": tfsal.SmoothGrad,
     "squaregrad": tfsal.SquareGrad,
     "vargrad": tfsal.VarGrad,
+    "blur_ig": tfsal.BlurIG,
+    "guided_ig": tfsal.GuidedIG,
 }
 
 

@@ -16,9 +16,12 @@ from tfsal.methods.gradient import GradientTimesInput, VanillaGradient
 from tfsal.methods.path import IntegratedGradients
 from tfsal.methods.expected_gradients import ExpectedGradients
 from tfsal.methods.noise import SmoothGrad, SquareGrad, VarGrad
+from tfsal.methods.blur_ig import BlurIG
+from tfsal.methods.guided_ig import GuidedIG
 from tfsal.methods.target import ClassScore, GraphScore, RegionScore
 
 __all__ = [
+    "BlurIG",
     "ClassScore",
     "EigenCAM",
     "EigenGradCAM",
@@ -28,6 +31,7 @@ __all__ = [
     "GradCAMPlusPlus",
     "GradientTimesInput",
     "GraphScore",
+    "GuidedIG",
     "HiResCAM",
     "IntegratedGradients",
     "LayerCAM",
