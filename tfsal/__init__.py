@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tfsal.graph import ModelGraph, load
     from tfsal.methods import (
         ActivationMaximization,
+        BlurIG,
         ClassScore,
         Deconvnet,
         EigenCAM,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         GraphScore,
         GuidedBackprop,
         GuidedGradCAM,
+        GuidedIG,
         HiResCAM,
         IntegratedGradients,
         LayerCAM,
@@ -46,6 +48,7 @@ _HOMES = {
     "tfsal.graph": ("ModelGraph", "load"),
     "tfsal.methods": (
         "ActivationMaximization",
+        "BlurIG",
         "ClassScore",
         "Deconvnet",
         "EigenCAM",
@@ -59,6 +62,7 @@ _HOMES = {
         "GraphScore",
         "GuidedBackprop",
         "GuidedGradCAM",
+        "GuidedIG",
         "HiResCAM",
         "IntegratedGradients",
         "LayerCAM",

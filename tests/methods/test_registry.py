@@ -36,6 +36,8 @@ NAMES = {
     "guided_gradcam": tfsal.GuidedGradCAM,
     "fullgrad": tfsal.FullGrad,
     "activation_maximization": tfsal.ActivationMaximization,
+    "blur_ig": tfsal.BlurIG,
+    "guided_ig": tfsal.GuidedIG,
 }
 
 

@@ -16,6 +16,8 @@ from tfsal.methods.gradient import GradientTimesInput, VanillaGradient
 from tfsal.methods.path import IntegratedGradients
 from tfsal.methods.expected_gradients import ExpectedGradients
 from tfsal.methods.noise import SmoothGrad, SquareGrad, VarGrad
+from tfsal.methods.blur_ig import BlurIG
+from tfsal.methods.guided_ig import GuidedIG
 from tfsal.methods.backward_rules import Deconvnet, GuidedBackprop, GuidedGradCAM
 from tfsal.methods.full_grad import FullGrad
 from tfsal.methods.activation_maximization import ActivationMaximization
@@ -23,6 +25,7 @@ from tfsal.methods.target import ClassScore, GraphScore, RegionScore
 
 __all__ = [
     "ActivationMaximization",
+    "BlurIG",
     "ClassScore",
     "Deconvnet",
     "EigenCAM",
@@ -36,6 +39,7 @@ __all__ = [
     "GraphScore",
     "GuidedBackprop",
     "GuidedGradCAM",
+    "GuidedIG",
     "HiResCAM",
     "IntegratedGradients",
     "LayerCAM",

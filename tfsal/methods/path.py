@@ -42,6 +42,12 @@ class PathMethod(InputGradientMethod):
         """{input name: [N, ...] float32 or float64} of the inputs to explain."""
         return {k: at_least_float32(request.feeds[k]) for k in self.explained(request.net)}
 
+    def asked_at(self, request, points):
+        """The Request at {input name: [N, c, ...]}."""
+        feeds = {k: tf.cast(join_copies(v), request.feeds[k].dtype) for k, v in points.items()}
+        copies = next(iter(points.values()))
+        return request.at(feeds, copies.shape[1] or tf.shape(copies)[1])
+
     def add_gap(self, request, attributions, start):
         """Puts the completeness gap into the extras.
 
@@ -57,46 +63,21 @@ class PathMethod(InputGradientMethod):
         request.extras["completeness_gap"] = total - change
 
 
-_ADAPTIVE = {
-    "evaluations": "number of gradients",
-    "tolerance_reached": "whether the completeness gap came within the tolerance",
-}
-
-
 @dataclasses.dataclass(frozen=True)
-class IntegratedGradients(PathMethod, name="integrated_gradients"):
-    """Integrated Gradients: the gradient averaged on the straight line from a baseline.
-
-    Sundararajan, Taly and Yan 2017, https://arxiv.org/abs/1703.01365, equation 1. Attribution in
-    the input's shape: (x - baseline) times the integral of the gradient, which sums to the score
-    minus that of the baseline. Several inputs are moved together.
+class BaselineMethod(PathMethod):
+    """Base of the path methods that begin at a baseline, or at several, and average.
 
     Attributes:
-      steps: gradients that a fixed rule takes; of each baseline where there are several.
-      rule: quadrature rule, see `tfsal.methods.rules.nodes`. "midpoint" had the smallest gap on
-        trained networks; "pair" is what PAIR's saliency library computes.
       baseline: a number, an array, a name ("constant", "black_and_white", "image_range",
         "blurred", "uniform", "gaussian", with settings as in "blurred(sigma=5)"), one of the
         classes of `tfsal.methods.baselines`, or {input name: one of these}. Several baselines are
         averaged.
-      tolerance: None for a fixed rule. Otherwise the intervals of largest error are divided, for
-        each example on its own, until the completeness gap is within this share of the score's
-        change (or of a thousandth of the score, where the change is smaller than that). All
-        evaluations are kept. Then `steps` and `rule` have no part in it.
-      max_steps: with tolerance, the most gradients that an example may take of each baseline.
-        Where they do not do, Python warns, and `tolerance_reached` is False.
     """
 
-    steps: int = 50
-    rule: Literal["midpoint", "gauss_legendre", "trapezoid", "left", "right", "pair"] = "midpoint"
     baseline: Baseline | tuple[tuple[str, Baseline], ...] = Constant()
-    tolerance: float | None = dataclasses.field(default=None, kw_only=True)
-    max_steps: int = dataclasses.field(default=256, kw_only=True)
-
-    cost: ClassVar[str] = "steps forward and backward, 2 forward"
 
     def __post_init__(self):
-        """Makes Baselines of what was given, and checks the hyperparameters.
+        """Makes Baselines of what was given, and checks them.
 
         Raises:
           MethodError: one has the wrong type or is out of range.
@@ -110,11 +91,6 @@ class IntegratedGradients(PathMethod, name="integrated_gradients"):
             given = baseline_of(given)
         object.__setattr__(self, "baseline", given)
         super().__post_init__()
-        rules.nodes(self.rule, self.steps)
-        if self.tolerance is not None and not 0 < self.tolerance < 1:
-            raise MethodError(f"tolerance is a share between 0 and 1, not {self.tolerance}.")
-        if self.max_steps < LEAST:
-            raise MethodError(f"max_steps is {LEAST} or more, not {self.max_steps}.")
         if len({b.count for b in self._all_baselines()} - {1}) > 1:
             raise MethodError("Baselines of several inputs need the same count, or 1.")
 
@@ -124,9 +100,9 @@ class IntegratedGradients(PathMethod, name="integrated_gradients"):
         return any(baseline.random for baseline in self._all_baselines())
 
     @property
-    def extras(self):
-        """The gap, and with a tolerance what it took and whether it was reached."""
-        return super().extras if self.tolerance is None else {**super().extras, **_ADAPTIVE}
+    def count(self):
+        """Number of baselines."""
+        return max(baseline.count for baseline in self._all_baselines())
 
     def check(self, net):
         """See Method; a baseline must fit its input."""
@@ -139,31 +115,107 @@ class IntegratedGradients(PathMethod, name="integrated_gradients"):
                     f"There is a baseline for '{name}'; the inputs that are explained: "
                     f"{', '.join(self.explained(net))}."
                 )
+
+    def check_repeatable(self, net, what):
+        """Raises a MethodError when a model of fixed batches is to take several baselines at once.
+
+        Args:
+          net: the ModelGraph.
+          what: what asks for it, for the message.
+        """
         fixed = [i.shape[0] for i in net.inputs.values() if i.batched and i.shape.rank]
-        if self.tolerance is not None and self._count > 1 and None not in fixed:
+        if self.count > 1 and None not in fixed:
             raise MethodError(
-                f"This model takes batches of {fixed[0]} only, so tolerance= takes one baseline, "
-                f"not {self._count}."
+                f"This model takes batches of {fixed[0]} only, so {what} takes one baseline, "
+                f"not {self.count}."
             )
 
-    def attribute(self, request):
-        """See Method."""
-        x = self.values(request)
-        begin = self._begin(request, x)
-        integrate = self._by_rule if self.tolerance is None else self._adaptively
-        attributions, start = integrate(request, x, begin)
-        self.add_gap(request, attributions, start)
-        return single(attributions)
-
-    def _begin(self, request, x):
-        """{input name: [N, B, ...]} of the B baselines."""
+    def begin(self, request, x):
+        """{input name: [N, B, ...]} of the B baselines of `x`, the values."""
         begin = {}
         for name, value in x.items():
             info = request.net.inputs[name]
             stream = list(request.net.inputs).index(name)
             made = self._baseline_of(request.net, name).of(value, info, request.seed, stream)
-            begin[name] = tf.repeat(made, self._count // made.shape[1], axis=1)
+            begin[name] = tf.repeat(made, self.count // made.shape[1], axis=1)
         return begin
+
+    def _all_baselines(self):
+        if isinstance(self.baseline, tuple):
+            return [baseline for _, baseline in self.baseline]
+        return [self.baseline]
+
+    def _baseline_of(self, net, name):
+        if not isinstance(self.baseline, tuple):
+            return self.baseline
+        return dict(self.baseline).get(name, Constant())
+
+
+_ADAPTIVE = {
+    "evaluations": "number of gradients",
+    "tolerance_reached": "whether the completeness gap came within the tolerance",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class IntegratedGradients(BaselineMethod, name="integrated_gradients"):
+    """Integrated Gradients: the gradient averaged on the straight line from a baseline.
+
+    Sundararajan, Taly and Yan 2017, https://arxiv.org/abs/1703.01365, equation 1. Attribution in
+    the input's shape: (x - baseline) times the integral of the gradient, which sums to the score
+    minus that of the baseline. Several inputs are moved together.
+
+    Attributes:
+      steps: gradients that a fixed rule takes; of each baseline where there are several.
+      rule: quadrature rule, see `tfsal.methods.rules.nodes`. "midpoint" had the smallest gap on
+        trained networks; "pair" is what PAIR's saliency library computes.
+      tolerance: None for a fixed rule. Otherwise the intervals of largest error are divided, for
+        each example on its own, until the completeness gap is within this share of the score's
+        change (or of a thousandth of the score, where the change is smaller than that). All
+        evaluations are kept. Then `steps` and `rule` have no part in it.
+      max_steps: with tolerance, the most gradients that an example may take of each baseline.
+        Where they do not do, Python warns, and `tolerance_reached` is False.
+    """
+
+    steps: int = 50
+    rule: Literal["midpoint", "gauss_legendre", "trapezoid", "left", "right", "pair"] = "midpoint"
+    tolerance: float | None = dataclasses.field(default=None, kw_only=True)
+    max_steps: int = dataclasses.field(default=256, kw_only=True)
+
+    cost: ClassVar[str] = "steps forward and backward, 2 forward"
+
+    def __post_init__(self):
+        """Checks the hyperparameters.
+
+        Raises:
+          MethodError: one has the wrong type or is out of range.
+        """
+        super().__post_init__()
+        rules.nodes(self.rule, self.steps)
+        if self.tolerance is not None and not 0 < self.tolerance < 1:
+            raise MethodError(f"tolerance is a share between 0 and 1, not {self.tolerance}.")
+        if self.max_steps < LEAST:
+            raise MethodError(f"max_steps is {LEAST} or more, not {self.max_steps}.")
+
+    @property
+    def extras(self):
+        """The gap, and with a tolerance what it took and whether it was reached."""
+        return super().extras if self.tolerance is None else {**super().extras, **_ADAPTIVE}
+
+    def check(self, net):
+        """See Method; rows are repeated only where the model takes more of them."""
+        super().check(net)
+        if self.tolerance is not None:
+            self.check_repeatable(net, "tolerance=")
+
+    def attribute(self, request):
+        """See Method."""
+        x = self.values(request)
+        begin = self.begin(request, x)
+        integrate = self._by_rule if self.tolerance is None else self._adaptively
+        attributions, start = integrate(request, x, begin)
+        self.add_gap(request, attributions, start)
+        return single(attributions)
 
     def _by_rule(self, request, x, begin):
         """({input name: attribution [N, ...]}, [N] mean score of the baselines)."""
@@ -171,13 +223,13 @@ class IntegratedGradients(PathMethod, name="integrated_gradients"):
 
         def add_step(numbers, real, sums):
             place = tf.gather(places, numbers % self.steps)
-            weight = tf.gather(weights / self._count, numbers % self.steps)
+            weight = tf.gather(weights / self.count, numbers % self.steps)
             points, change = {}, {}
             for name, value in x.items():
                 start = tf.gather(begin[name], numbers // self.steps, axis=1)
                 change[name] = value[:, tf.newaxis] - start
                 points[name] = start + as_weights(place, change[name]) * change[name]
-            gradients = self.input_gradients(self._asked_at(request, points))
+            gradients = self.input_gradients(self.asked_at(request, points))
             weight = tf.where(real, weight, tf.zeros_like(weight))
             return {
                 name: sums[name]
@@ -187,16 +239,16 @@ class IntegratedGradients(PathMethod, name="integrated_gradients"):
 
         def add_start(numbers, real, total):
             points = {name: tf.gather(v, numbers, axis=1) for name, v in begin.items()}
-            scores = split_copies(self._asked_at(request, points).score, tf.size(numbers))
-            return total + weighted_sum(scores, shares(real, self._count))
+            scores = split_copies(self.asked_at(request, points).score, tf.size(numbers))
+            return total + weighted_sum(scores, shares(real, self.count))
 
         zeros = {name: tf.zeros_like(value) for name, value in x.items()}
-        sums = accumulate(request, self.steps * self._count, add_step, zeros)
-        return sums, accumulate(request, self._count, add_start, tf.zeros_like(request.score))
+        sums = accumulate(request, self.steps * self.count, add_step, zeros)
+        return sums, accumulate(request, self.count, add_start, tf.zeros_like(request.score))
 
     def _adaptively(self, request, x, begin):
         """As _by_rule; each baseline of an example is a path of its own."""
-        count = self._count
+        count = self.count
         change = {name: value[:, tf.newaxis] - begin[name] for name, value in x.items()}
 
         def place(asked, gradients):
@@ -207,7 +259,7 @@ class IntegratedGradients(PathMethod, name="integrated_gradients"):
             return Place(gradients, slope, tf.cast(asked, slope.dtype))
 
         def at(points):
-            asked = self._asked_at(request, points)
+            asked = self.asked_at(request, points)
             return place(asked.score, self.input_gradients(asked))
 
         def evaluate(places):
@@ -230,26 +282,6 @@ class IntegratedGradients(PathMethod, name="integrated_gradients"):
             for name, mean in means.items()
         }
         return attributions, tf.reduce_mean(tf.reshape(first.score, [-1, count]), axis=1)
-
-    def _asked_at(self, request, points):
-        """The Request at {input name: [N, c, ...]}."""
-        feeds = {k: tf.cast(join_copies(v), request.feeds[k].dtype) for k, v in points.items()}
-        copies = next(iter(points.values()))
-        return request.at(feeds, copies.shape[1] or tf.shape(copies)[1])
-
-    def _all_baselines(self):
-        if isinstance(self.baseline, tuple):
-            return [baseline for _, baseline in self.baseline]
-        return [self.baseline]
-
-    @property
-    def _count(self):
-        return max(baseline.count for baseline in self._all_baselines())
-
-    def _baseline_of(self, net, name):
-        if not isinstance(self.baseline, tuple):
-            return self.baseline
-        return dict(self.baseline).get(name, Constant())
 
     def remark(self, extras):
         """See Method."""
