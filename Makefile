@@ -25,7 +25,7 @@ NATIVE_NOTE = $(BIN)/python -c \
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help venv build demo test zoo test-all bench bench-kernels sanitize cuda lint format clean retry
+.PHONY: help venv build demo gallery test zoo test-all bench bench-kernels sanitize cuda lint format clean retry
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,9 @@ build: $(STAMPS)/build ## install tfsal in .venv (editable) and build its native
 
 demo: $(STAMPS)/demo ## the demonstration, into demo-output/
 	@$(RUN) $(BIN)/tfsal demo --out demo-output
+
+gallery: $(STAMPS)/test ## docs/gallery: every method on the same images, its cost and its hits
+	@$(RUN) $(BIN)/python -m examples.gallery
 
 test: $(STAMPS)/test ## the tests, without the slow ones and the zoo
 	@$(PYTEST) tests --ignore=tests/zoo -m "not slow"

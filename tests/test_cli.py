@@ -118,6 +118,8 @@ def test_explain_turns_an_image_as_its_exif_says(model_dir, photos, tmp_path):
         (("--signature", "nope"), "has no signature 'nope'"),
         (("--op-library", "no.so"), "'no.so' cannot be loaded"),
         (("--channels", "gray"), "does not fit the model, which takes 3 channels"),
+        (("--resize", "9x9"), "size=(9, 9) does not fit the model, which takes images of 24 x 24"),
+        (("--colormap", "RdBu_r"), "the diverging colormap 'RdBu_r' does not fit it"),
         (("--colormap", "infernal"), "no colormap 'infernal'. Nearest names: inferno"),
         (("--size", "huge"), "'huge' is not one of"),
         (("--labels", "nowhere.txt"), "'nowhere.txt' cannot be read"),
@@ -229,6 +231,41 @@ def test_export_then_check(model_dir, tmp_path):
         file.write(b"\x01\x02\x03")
     checked = run("check", bundle)
     assert checked.exit_code == 1 and "was changed after the export" in checked.output
+
+
+def test_export_of_a_bundle_that_takes_files_and_returns_pictures(model_dir, photos, tmp_path):
+    bundle = tmp_path / "1"
+    options = ("--image-bytes", "--overlay", "--colormap", "cividis")
+    named = ("--overlay-output", "overlay_png_bytes", "--preprocess", "mobilenet_v2")
+    result = run("export", model_dir, bundle, *options, *named)
+    assert result.exit_code == 0, result.output
+    entry = json.loads((bundle / "assets.extra" / "tfsal.json").read_text())["signatures"][
+        "gradcam"
+    ]
+    assert entry["image_bytes"] == "image_bytes" and "image" not in entry["inputs"]
+    look = {"colormap": "cividis", "alpha": 0.7, "output": "overlay_png_bytes"}
+    assert entry["overlay"] == look
+    assert entry["outputs"]["overlay_png_bytes"]["dtype"] == "string"
+    checked = run("check", bundle)
+    assert checked.exit_code == 0 and "ok    gradcam: answered" in checked.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--overlay",), "overlay= needs preprocess="),
+        (("--image-bytes",), "image_bytes=True needs preprocess="),
+        (("--colormap", "viridis"), "--colormap and --overlay-output are for --overlay"),
+        (("--overlay-output", "x"), "--colormap and --overlay-output are for --overlay"),
+        (("--overlay", "--colormap", "nope"), "no colormap 'nope'"),
+        (("--overlay", "--colormap", "coolwarm", "--scale", "1"), "diverging colormap 'coolwarm'"),
+    ],
+)
+def test_export_of_pictures_says_what_is_wrong(model_dir, tmp_path, arguments, said):
+    result = run("export", model_dir, tmp_path / "1", *arguments)
+    assert result.exit_code != 0 and isinstance(result.exception, SystemExit)
+    assert said in " ".join(result.output.split()), result.output
+    assert not list(tmp_path.iterdir())
 
 
 def test_several_layers_and_the_fused_variant(model_dir, tmp_path):

@@ -85,9 +85,10 @@ def explain_images(
       Results.
 
     Raises:
-      InputError: the model's input is no image, the labels are not one for each class, or `out`
-        cannot be written.
+      InputError: the model's input is no image, the colormap does not fit a heatmap, the labels
+        are not one for each class, or `out` cannot be written.
     """
+    visualize.check_sequential(colormap)
     preprocess = fit_to_input(net, preprocess)
     for name, method in methods.items():
         method.check(net)

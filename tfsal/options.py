@@ -229,7 +229,7 @@ PICTURES = (
     click.option(
         "--image-bytes",
         is_flag=True,
-        help="Take image files (JPEG, PNG, WebP, GIF, BMP), and preprocess inside the graph.",
+        help="Take image files (JPEG, PNG, WebP), and preprocess inside the graph.",
     ),
     click.option("--overlay", is_flag=True, help="Also return PNG files of the heatmap, overlaid."),
     click.option(

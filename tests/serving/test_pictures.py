@@ -3,6 +3,7 @@
 import io
 import json
 import pathlib
+import struct
 import subprocess
 
 import keras
@@ -11,13 +12,13 @@ import pytest
 import skimage.data
 import tensorflow as tf
 from hosts import in_python, in_session
-from PIL import Image
+from PIL import Image, ImageOps
 
 import tfsal
 from tfsal import visualize
 from tfsal.errors import ExportError, InputError, MethodError
 from tfsal.kernels import native_hint, runner_path
-from tfsal.serving import Overlay, check
+from tfsal.serving import Overlay, check, image_files
 from tfsal.serving.contract import read_contract
 
 TORCH = tfsal.Preprocess(scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
@@ -122,8 +123,6 @@ def test_decoding_is_pillows_bit_for_bit(case):
         encoded(Image.fromarray(PHOTOS[1]).quantize(64), "png"),
         encoded(np.dstack([PHOTOS[1], PHOTOS[1][..., :1]]), "png"),
         encoded(PHOTOS[2], "webp", lossless=True),
-        encoded(PHOTOS[2][:40, :50], "bmp"),
-        encoded(Image.fromarray(PHOTOS[2]).quantize(64), "gif"),
     ]
     seen = functions.function(tf.constant(kinds))["seen"]
     preprocess = tfsal.Preprocess(**{**vars(TORCH), "size": (32, 48)})
@@ -149,10 +148,51 @@ def test_a_process_without_python_takes_files_and_gives_pictures(case, tmp_path)
         np.testing.assert_array_equal(np.load(outputs[name]["file"]), value, err_msg=name)
 
 
+def exif(order, orientation, tags=1):
+    """EXIF data with some tags before the orientation."""
+    tiff = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "IH", 8, tags)
+    for i in range(tags - 1):
+        tiff += struct.pack(order + "HHIHH", 0x0100 + i, 3, 1, 9, 0)
+    return b"Exif\0\0" + tiff + struct.pack(order + "HHIHHI", 0x0112, 3, 1, orientation, 0, 0)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_photos_of_phones_are_turned_as_pillow_turns_them(order):
+    decode = tf.function(image_files.decode, input_signature=[tf.TensorSpec([], tf.string)])
+    for orientation in range(1, 9):
+        file = encoded(PHOTOS[0], "jpeg", exif=exif(order, orientation, 1 + orientation % 3))
+        seen = ImageOps.exif_transpose(Image.open(io.BytesIO(file)))
+        np.testing.assert_array_equal(decode(file), np.asarray(seen), err_msg=orientation)
+        assert (seen.width == 300) == (orientation > 4)  # turned by Pillow at all
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        exif("<", 0), exif("<", 9), exif("<", 6)[:-8], exif(">", 6)[:12], b"Exif\0\0",
+        b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0II*\0\x08\0\0\0\xff\xff", b"else",
+    ],
+)  # fmt: skip
+def test_exif_data_that_says_nothing_turns_nothing(data):
+    file = encoded(PHOTOS[0], "jpeg", exif=data)
+    assert image_files.exif_orientation(tf.constant(file)) == 1
+    np.testing.assert_array_equal(
+        image_files.decode(tf.constant(file)), np.asarray(Image.open(io.BytesIO(file)))
+    )
+
+
 # ---------------------------------------------------------------- files that cannot be read
 
 
+def bomb():
+    """20 kB that would become 144 million pixels."""
+    return encoded(Image.new("1", (12000, 12000)), "png")
+
+
 BROKEN = {
+    "bomb": bomb(),
+    "gif": encoded(PHOTOS[2][..., 0], "gif"),
+    "cut in the header": FILES[1][:20],
     "empty": b"",
     "no image": b"no image at all, but a text of some length",
     "cut jpeg": FILES[0][: len(FILES[0]) // 2],
@@ -172,6 +212,26 @@ def test_a_broken_file_is_a_row_of_nan_and_its_neighbours_are_untouched(case, ki
         assert np.isnan(found[name][1]).all(), name
     for name, value in clean.items():
         np.testing.assert_array_equal(found[name][[0, 2]], value[[0, 2]], err_msg=name)
+
+
+@pytest.mark.parametrize("size", [(33, 70), (500, 41), (1, 1)])
+def test_the_header_says_how_many_pixels_there_are(size):
+    pixels = np.random.default_rng(0).integers(0, 255, (*size, 3), np.uint8)
+    alpha = np.dstack([pixels, pixels[..., :1]])
+    kinds = {
+        "jpeg": encoded(pixels, "jpeg"),
+        "progressive": encoded(pixels, "jpeg", progressive=True),
+        "png": encoded(pixels, "png"),
+        "lossy": encoded(pixels, "webp"),
+        "lossless": encoded(pixels, "webp", lossless=True),
+        "extended": encoded(alpha, "webp", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0"),
+    }
+    marks = {"lossy": b"VP8 ", "lossless": b"VP8L", "extended": b"VP8X"}
+    assert {k: kinds[k][12:16] for k in marks} == marks
+    for kind, file in kinds.items():
+        assert image_files.pixel_count(tf.constant(file)) == size[0] * size[1], kind
+    for other in (b"", b"GIF89a", b"RIFF....WEAP", encoded(pixels, "bmp")):
+        assert image_files.pixel_count(tf.constant(other)) == 0
 
 
 def test_a_class_out_of_range_has_no_picture(case):
@@ -400,7 +460,7 @@ def test_a_map_of_tokens_cannot_be_drawn(built, tmp_path):
     ("values", "kind", "message"),
     [
         ({"colormap": "nope"}, InputError, "no colormap 'nope'"),
-        ({"colormap": "RdBu_r"}, MethodError, "diverging colormap 'RdBu_r'"),
+        ({"colormap": "RdBu_r"}, InputError, "diverging colormap 'RdBu_r'"),
         ({"alpha": 2.0}, MethodError, "alpha is the opacity"),
         ({"output": ""}, MethodError, "needs a name"),
     ],

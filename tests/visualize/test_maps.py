@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.interpolate
 import tensorflow as tf
-from everywhere import maps, run_everywhere
+from made_up import maps, run_everywhere
 
 from tfsal import visualize
 from tfsal.errors import InputError

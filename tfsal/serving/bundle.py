@@ -62,7 +62,7 @@ def export(
         where they are faster; the host must have tfsal's op library (docs/serving-with-fused-ops).
       preprocess: Preprocess of the model's images, stated in the contract; None: what the source's
         contract says, if it has one.
-      image_bytes: the explanations take `image_bytes`, [N] image files (JPEG, PNG, WebP, GIF, BMP),
+      image_bytes: the explanations take `image_bytes`, [N] image files (JPEG, PNG, WebP),
         in place of the image, and do what `preprocess` says inside the graph. A file that cannot
         be read gives a row of NaN and class -2.
       overlay: the explanations also return `overlay_png`, [N] PNG files of the heatmap over the

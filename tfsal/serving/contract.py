@@ -213,7 +213,7 @@ def _bytes_unit(pictures, image):
     height, width = pictures.preprocess.size
     channels = pictures.preprocess.channels
     return (
-        f"file: JPEG, PNG, WebP, GIF or BMP; the signature makes it {height} x {width} pixels, "
+        f"file: JPEG, PNG or WebP; the signature makes it {height} x {width} pixels, "
         f"{channels}, {image}"
     )
 

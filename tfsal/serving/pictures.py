@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tfsal import visualize
 from tfsal.errors import ExportError, MethodError
+from tfsal.serving.image_files import read_or_none
 from tfsal.serving.preprocess import Preprocess
 
 BYTES = "image_bytes"  # the input that takes files
@@ -30,15 +31,10 @@ class Overlay:
         """Checks the values.
 
         Raises:
-          InputError: there is no such colormap.
+          InputError: there is no such colormap, or it is a diverging one.
           MethodError: a value is out of range.
         """
-        visualize.colormap_table(self.colormap)
-        if visualize.is_diverging(self.colormap):
-            raise MethodError(
-                f"A heatmap goes from 0 up, so the diverging colormap '{self.colormap}' does not "
-                "fit it; inferno, viridis and cividis do."
-            )
+        visualize.check_sequential(self.colormap)
         if not 0 <= self.alpha <= 1:
             raise MethodError(f"alpha is the opacity, 0 to 1, not {self.alpha}.")
         if not self.output:
@@ -66,11 +62,8 @@ class Pictures:
     def decode(self, files):
         """Turns image files into the model's input, as `preprocess` says.
 
-        A server batches strangers together, so a file that cannot be read must not fail the batch,
-        as a decoder alone would; no op catches that but a dataset that ignores errors.
-
         Args:
-          files: [N] strings: JPEG, PNG, WebP, GIF (its first frame) or BMP.
+          files: [N] strings: JPEG, PNG or WebP.
 
         Returns:
           ([N, height, width, 3 or 1] in the dtype of the input, 0 where a file cannot be read;
@@ -80,25 +73,14 @@ class Pictures:
         shape = [*self.preprocess.size, channels]
 
         def read(file):
-            row = tf.data.Dataset.from_tensors(file).map(self._read).ignore_errors()
-            unread = tf.data.Dataset.from_tensors((tf.zeros(shape), True))
-            return row.concatenate(unread).take(1).get_single_element()
+            nothing = tf.zeros(shape), True
+            return read_or_none(file, lambda pixels: (self.preprocess(pixels), False), nothing)
 
         specs = tf.TensorSpec(shape, tf.float32), tf.TensorSpec([], tf.bool)
         images, broken = tf.map_fn(read, files, fn_output_signature=specs)
         if self.dtype.is_floating:
             return tf.cast(images, self.dtype), broken
         return tf.saturate_cast(tf.round(images), self.dtype), broken
-
-    def _read(self, file):
-        image = tf.cond(
-            tf.io.is_jpeg(file),
-            # The accurate transform gives the pixels that Pillow and OpenCV give; the default is
-            # up to 17 of 255 off.
-            lambda: tf.io.decode_jpeg(file, channels=3, dct_method="INTEGER_ACCURATE"),
-            lambda: tf.io.decode_image(file, channels=3, expand_animations=False),
-        )
-        return self.preprocess(tf.ensure_shape(image, [None, None, 3])), False
 
     def blank(self, broken, results, net):
         """Takes back what was said of files that could not be read.

@@ -4,7 +4,7 @@ All but `figure` is plain TensorFlow: it works on NumPy arrays, inside a tf.func
 inside an exported signature.
 """
 
-from tfsal.visualize.colors import colormap_table, is_diverging, overlay
+from tfsal.visualize.colors import check_sequential, colormap_table, overlay
 from tfsal.visualize.figures import figure
 from tfsal.visualize.maps import (
     diverging,
@@ -17,12 +17,12 @@ from tfsal.visualize.maps import (
 )
 
 __all__ = [
+    "check_sequential",
     "colormap_table",
     "diverging",
     "figure",
     "grayscale",
     "heatmap",
-    "is_diverging",
     "max_abs",
     "min_max",
     "overlay",

@@ -51,6 +51,20 @@ def is_diverging(colormap):
     return colormap.removesuffix("_r") in _DIVERGING
 
 
+def check_sequential(colormap):
+    """Refuses what a heatmap cannot be painted with.
+
+    Raises:
+      InputError: there is no such colormap, or it is a diverging one.
+    """
+    colormap_table(colormap)
+    if is_diverging(colormap):
+        raise InputError(
+            f"A heatmap goes from 0 up, so the diverging colormap '{colormap}' does not fit it; "
+            "inferno, viridis and cividis do."
+        )
+
+
 @functools.lru_cache
 def colormap_table(name):
     """The colours of a matplotlib colormap: [256, 3] float32 NumPy array, RGB, 0 to 1.

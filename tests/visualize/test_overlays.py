@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from everywhere import as_pixels, images, run_everywhere
+from made_up import as_pixels, images, run_everywhere
 from PIL import Image
 
 from tfsal import visualize
