@@ -12,6 +12,8 @@ RUN := env TF_CPP_MIN_LOG_LEVEL=3 XDG_CACHE_HOME="$(CURDIR)/.cache" \
 # The libraries that benchmarks compare with; apart from .venv, which nothing else may change.
 PEERS := $(VENV)/peers
 PYTEST := $(RUN) $(BIN)/python -m pytest -rs
+# Processes that run the tests side by side; each takes up to 2 GB.
+JOBS ?= 2
 
 # What setup.py needs, from pyproject.toml: "setuptools>=64" "wheel" "pybind11>=2.12" "tensorflow>=2.21,<2.22"
 BUILD_REQUIRES = $(shell sed -n 's/", "/" "/g; s/^requires = \[\(.*\)\]$$/\1/p' pyproject.toml)
@@ -41,7 +43,7 @@ gallery: $(STAMPS)/test ## docs/gallery: every method on the same images, its co
 	@$(RUN) $(BIN)/python -m examples.gallery
 
 test: $(STAMPS)/test ## the tests, without the slow ones and the zoo
-	@$(PYTEST) tests --ignore=tests/zoo -m "not slow"
+	@$(PYTEST) tests --ignore=tests/zoo -m "not slow" -n $(JOBS) --dist worksteal
 
 zoo: $(STAMPS)/test ## the tests on full-size architectures, at 96 pixels
 	@TFSAL_ZOO_SIZE=96 $(PYTEST) tests/zoo

@@ -131,6 +131,13 @@ def explain(model, images, methods, layer, target, out, **rest):
     is_flag=True,
     help="Make serving_default of plain ops where the model's own needs XLA.",
 )
+@click.option(
+    "--classes",
+    "classes_per_example",
+    type=click.IntRange(1),
+    metavar="K",
+    help="Explain K classes of each example at once, by default its K best.",
+)
 @options.with_options(options.PICTURES)
 @options.with_options(options.PREPROCESS)
 @options.with_options(options.SOURCE)
@@ -153,7 +160,7 @@ def export(model, bundle, methods, layer, target, **rest):
             "BUNDLE is the folder you are in, which export would replace under your feet: name "
             "one inside it, as 1."
         )
-    names = ("variant", "overwrite", "rewrite_default", "image_bytes")
+    names = ("variant", "overwrite", "rewrite_default", "image_bytes", "classes_per_example")
     settings = {k: rest.pop(k) for k in names}
     settings["overlay"], rest = options.overlay_of(rest)
     settings["warmup_batch_sizes"] = rest.pop("warmup")

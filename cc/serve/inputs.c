@@ -81,11 +81,22 @@ static _Noreturn void FailDType(const TensorSpec* spec, const DType* given) {
   const DType* wanted = DTypeOf(spec->type);
   const char* hint = "";
   if (wanted->type == TF_STRING)
-    hint = "; give the file's bytes with NAME=@FILE";
+    hint = "; give an array of bytes ('S'), or a file's with NAME=@FILE";
   else if (given->kind == kFloating && wanted->kind != kOther)
     hint = "; floats are never turned into another kind of number";
   Fail(kExitFailed, "input '%s' is %s and cannot take %s%s", spec->name,
        wanted->name, given->name, hint);
+}
+
+// NumPy fills strings up with zeros, which are not part of them.
+static void ViewStrings(const NpyArray* array, TF_TString* strings) {
+  const char* at = array->data;
+  for (int64_t k = 0; k < array->count; ++k, at += array->size) {
+    size_t size = array->size;
+    while (size && !at[size - 1]) --size;
+    TF_StringInit(&strings[k]);
+    TF_StringAssignView(&strings[k], at, size);
+  }
 }
 
 static TF_Tensor* ArrayFeed(const TensorSpec* spec, const InputFile* file) {
@@ -93,10 +104,16 @@ static TF_Tensor* ArrayFeed(const TensorSpec* spec, const InputFile* file) {
   const DType* wanted = DTypeOf(spec->type);
   if (!CanConvert(array->dtype, wanted)) FailDType(spec, array->dtype);
   CheckShape(spec, array);
-  size_t size = (size_t)array->count * wanted->size;
+  bool strings = spec->type == TF_STRING;
+  size_t size =
+      (size_t)array->count * (strings ? sizeof(TF_TString) : wanted->size);
   TF_Tensor* tensor =
       TF_AllocateTensor(spec->type, array->dims, array->rank, size);
   if (!tensor) Fail(kExitFailed, "out of memory: %zu bytes", size);
+  if (strings) {
+    ViewStrings(array, TF_TensorData(tensor));
+    return tensor;
+  }
   int64_t misfit = ConvertElements(array->dtype, array->data, wanted,
                                    TF_TensorData(tensor), array->count);
   if (misfit >= 0)
@@ -148,14 +165,16 @@ static TF_Tensor* DefaultFeed(const Signature* signature,
 }
 
 // Every row of an explanation is one example, so the inputs that leave their
-// first dimension open must agree on it. A vector of one value is broadcast by
-// the graph. Signatures that are not tfsal's may pair inputs as they like.
+// first dimension open must agree on it. A vector of one value, and one row of
+// what has a default, are broadcast by the graph. Signatures that are not
+// tfsal's may pair inputs as they like.
 static void CheckBatch(const Signature* signature, TF_Tensor* const* feeds) {
   int first = -1;
   for (int i = 0; i < signature->num_inputs; ++i) {
     const TensorSpec* spec = &signature->inputs[i];
     if (TF_NumDims(feeds[i]) == 0 || (spec->rank && spec->dims[0] >= 0) ||
-        (TF_NumDims(feeds[i]) == 1 && TF_Dim(feeds[i], 0) == 1))
+        (TF_Dim(feeds[i], 0) == 1 &&
+         (TF_NumDims(feeds[i]) == 1 || spec->fallback.at)))
       continue;
     if (first < 0) first = i;
     if (TF_Dim(feeds[i], 0) != TF_Dim(feeds[first], 0))

@@ -57,23 +57,35 @@ static void ReadQuoted(Header* header, char* text, size_t size) {
   header->at = end + 1;
 }
 
-static const DType* ReadDescr(Header* header) {
+// Bytes of a string, which 'S5' says, or -1: another kind of `descr`.
+static int64_t StringSize(const char* descr) {
+  if (descr[0] != 'S' || descr[1] < '0' || descr[1] > '9') return -1;
+  char* end;
+  int64_t size = strtoimax(descr + 1, &end, 10);
+  return *end || size > INT32_MAX ? -1 : size;
+}
+
+static void ReadDescr(Header* header, NpyArray* array) {
   SkipSpaces(header);
   if (*header->at == '[')
     Fail(kExitFailed, "%s: structured arrays are not supported", header->path);
   char descr[16];
   ReadQuoted(header, descr, sizeof descr);
-  const DType* dtype = descr[0] ? DTypeOfNpy(descr + 1) : NULL;
+  int64_t string = descr[0] ? StringSize(descr + 1) : -1;
+  const DType* dtype = string >= 0 ? DTypeOf(TF_STRING)
+                       : descr[0]  ? DTypeOfNpy(descr + 1)
+                                   : NULL;
   if (!dtype || !strchr("<>|=", descr[0]))
     Fail(kExitFailed,
          "%s: arrays of dtype '%s' are not supported; give bool, integers, "
-         "floats or complex numbers",
+         "floats, complex numbers or bytes ('S')",
          header->path, descr);
+  array->dtype = dtype;
+  array->size = string >= 0 ? (size_t)string : dtype->size;
   if (descr[0] == '>' && dtype->size > 1)
     Fail(kExitFailed,
          "%s: big-endian data ('%s'); save array.astype('<%s') instead",
          header->path, descr, dtype->npy);
-  return dtype;
 }
 
 static void ReadDims(Header* header, NpyArray* array) {
@@ -111,7 +123,7 @@ static void RefuseFortranOrder(Header* header) {
 
 static NpyArray ParseHeader(const char* path, const char* text) {
   Header header = {path, text};
-  NpyArray array = {NULL, 0, {0}, 0, NULL};
+  NpyArray array = {0};
   bool order = false, shape = false;
   Expect(&header, "{");
   while (!Accept(&header, "}")) {
@@ -119,7 +131,7 @@ static NpyArray ParseHeader(const char* path, const char* text) {
     ReadQuoted(&header, key, sizeof key);
     Expect(&header, ":");
     if (!strcmp(key, "descr") && !array.dtype) {
-      array.dtype = ReadDescr(&header);
+      ReadDescr(&header, &array);
     } else if (!strcmp(key, "fortran_order") && !order) {
       RefuseFortranOrder(&header);
       order = true;
@@ -201,7 +213,9 @@ NpyArray ReadNpy(const char* path) {
   char* text = ReadHeaderText(path, file, &left);
   NpyArray array = ParseHeader(path, text);
   free(text);
-  size_t size = (size_t)array.count * array.dtype->size;
+  size_t size;
+  if (__builtin_mul_overflow(array.count, array.size, &size))
+    Fail(kExitFailed, "%s: a shape of this size is not possible", path);
   if (size != left) {
     char* shape = ShapeText(array.rank, array.dims);
     Fail(kExitFailed, "%s: %s %s takes %zu bytes, the file has %zu", path,

@@ -15,7 +15,8 @@ typedef struct {
   int rank;
   int64_t dims[kMaxRank];
   int64_t count;  // number of elements
-  void* data;     // count * dtype->size bytes, freed by the caller
+  size_t size;    // bytes of one; of strings, the longest
+  void* data;     // count * size bytes, freed by the caller
 } NpyArray;
 
 // Reads a whole file, or fails with a message that names it. The size that the

@@ -49,3 +49,5 @@ def test_the_point_of_an_input_attribution_is_not_clipped():
     cam = np.zeros((1, 2, 2))
     heatmap = np.arange(16.0).reshape(1, 4, 4)
     assert run.point_maps(cam, heatmap) is heatmap
+    full = np.arange(16.0, 0.0, -1).reshape(1, 4, 4)
+    assert run.point_maps(full, heatmap) is full

@@ -26,6 +26,18 @@ NAMES = {
     "saliency_tubes": tfsal.SaliencyTubes,
     "vanilla_gradient": tfsal.VanillaGradient,
     "gradient_times_input": tfsal.GradientTimesInput,
+    "integrated_gradients": tfsal.IntegratedGradients,
+    "expected_gradients": tfsal.ExpectedGradients,
+    "smoothgrad": tfsal.SmoothGrad,
+    "squaregrad": tfsal.SquareGrad,
+    "vargrad": tfsal.VarGrad,
+    "guided_backprop": tfsal.GuidedBackprop,
+    "deconvnet": tfsal.Deconvnet,
+    "guided_gradcam": tfsal.GuidedGradCAM,
+    "fullgrad": tfsal.FullGrad,
+    "activation_maximization": tfsal.ActivationMaximization,
+    "blur_ig": tfsal.BlurIG,
+    "guided_ig": tfsal.GuidedIG,
 }
 
 

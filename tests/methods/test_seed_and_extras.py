@@ -46,7 +46,9 @@ def noisy_score():
                 noise = random.normal(seeds, samples, tf.shape(x)[1:])
                 at = request.at({name: repeat(x, copies) + noise}, copies)
                 (gradient,) = at.gradients([request.net.inputs[name].tensor])
-                total += chunks.weighted_sum(gradient, tf.where(real, 1.0 / self.samples, 0.0))
+                weights = tf.where(real, 1.0 / self.samples, 0.0)
+                gradient = chunks.split_copies(gradient, copies)
+                total += chunks.weighted_sum(gradient, weights)
                 column = tf.transpose(tf.reshape(at.score, [-1, copies]))
                 return total, tf.tensor_scatter_nd_update(scores, numbers[:, None], column)
 

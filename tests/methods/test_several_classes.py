@@ -6,11 +6,13 @@ import networks
 import numpy as np
 import pytest
 import tensorflow as tf
+from hosts import identical, in_session, without_python
 from reference import error
 
 import tfsal
-from tfsal.errors import InputError
+from tfsal.errors import ExportError, InputError
 from tfsal.methods.explain import explain
+from tfsal.serving.contract import read_contract
 
 X = networks.batch(3, 16, 16, 3)
 CLASSES = np.array([[0, 1], [2, -1], [-1, 3]])
@@ -42,6 +44,84 @@ def test_classes_for_all_examples(net):
     np.testing.assert_array_equal(every, method(net, X, class_indices=[[0, 1, 2]] * 3))
     assert method(net, X, class_indices=[4]).shape == (3, 1, 6, 6)
     assert method(net, X[:0], class_indices=[0, 1]).shape == (0, 2, 6, 6)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_the_best_classes_in_order(net, jit_compile):
+    asked = [[-1, -1, -1], [-1, 0, -1], [4, -1, -1]]
+    answer = tfsal.GradCAM().explain(net, X, class_indices=asked, jit_compile=jit_compile)
+    (probabilities,) = answer.outputs.values()
+    best = np.argsort(-probabilities.numpy(), axis=1)
+    expected = [best[0, :3], [best[1, 0], 0, best[1, 1]], [4, *best[2, :2]]]
+    np.testing.assert_array_equal(answer.class_index, expected)
+    alone = tfsal.GradCAM()(net, X[:1], best[0, 2])
+    assert error(answer.attribution[:1, 2], alone) < 1e-5
+
+
+def test_more_than_there_are(net):
+    with pytest.raises(InputError, match="Row 0 has no answer"):
+        tfsal.GradCAM()(net, X, class_indices=[-1] * 6)
+
+
+def test_both_classes_of_one_logit(built):
+    net = tfsal.load(built("one logit"))
+    answer = tfsal.VanillaGradient().explain(net, X, class_indices=[-1, -1])
+    np.testing.assert_array_equal(np.sort(answer.class_index), [[0, 1]] * 3)
+    np.testing.assert_allclose(answer.score[:, 0], -answer.score[:, 1], rtol=1e-6)
+    assert (answer.score[:, 0].numpy() > 0).all()
+
+
+def test_export(net, tmp_path):
+    methods = {"cam": tfsal.GradCAM(), "gradient": tfsal.VanillaGradient()}
+    bundle = tfsal.export(net, tmp_path / "bundle", methods, classes_per_example=3)
+    for name, method in methods.items():
+        best = without_python(bundle, name, {"image": X}, tmp_path)
+        same = method.explain(net, X, class_indices=[-1, -1, -1])
+        assert error(best["attribution"], same.attribution) < 1e-5
+        assert error(best["heatmap"], same.heatmap) < 1e-4
+        np.testing.assert_array_equal(best["class_index"], same.class_index)
+        given = {
+            "image": X,
+            "class_indices": np.array([[0, 1, 2], [2, -1, 7], [-1, 3, 3]], "int32"),
+        }
+        identical(in_session(bundle, name, {"image": X}), best)
+        one = in_session(bundle, name, given)
+        np.testing.assert_array_equal(
+            one["class_index"][:, [0, 2]], [[0, 2], [2, -2], [best["class_index"][2, 0], 3]]
+        )
+        assert np.isnan(one["attribution"][1, 2]).all()
+        assert np.isfinite(one["attribution"][[0, 2]]).all()
+    assert tfsal.serving.check(bundle)
+    unit = read_contract(bundle)["signatures"]["cam"]["inputs"]["class_indices"]["unit"]
+    assert "best" in unit
+
+
+def test_export_with_pictures(net, tmp_path):
+    bundle = tfsal.export(
+        net,
+        tmp_path / "bundle",
+        [tfsal.GradCAM()],
+        classes_per_example=2,
+        overlay=True,
+        preprocess=tfsal.Preprocess(scale=1 / 255),
+    )
+    pixels = np.clip(X, 0, 1)
+    answer = in_session(bundle, "gradcam", {"image": pixels})
+    assert answer["overlay_png"].shape == (3, 2)
+    heatmaps = tfsal.GradCAM().explain(net, pixels, class_indices=[-1, -1]).heatmap
+    for k in range(2):
+        drawn = tf.io.decode_png(answer["overlay_png"][1, k])
+        expected = tfsal.visualize.overlay(pixels[1:2], heatmaps[1:2, k])[0]
+        assert np.abs(drawn.numpy().astype(int) - expected.numpy().astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("count", "message"), [(0, "1 or more"), (2.0, "1 or more"), (6, "has 5 classes")]
+)
+def test_export_of_a_number_that_does_not_fit(net, count, message, tmp_path):
+    with pytest.raises(ExportError, match=message):
+        tfsal.export(net, tmp_path / "b", [tfsal.GradCAM()], classes_per_example=count)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_model_is_evaluated_once(net):

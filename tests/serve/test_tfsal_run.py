@@ -240,6 +240,19 @@ def test_several_strings_of_one_input(answer, tmp_path):
     assert [file.read_bytes() for file in files] == parts
 
 
+def test_an_array_of_strings(answer, run):
+    words = [b"one", b"", b"t\0hree", "\u00fcber".encode()]
+    report, arrays = answer("strings", {"data": np.array(words)})
+    identical(arrays["size"], np.array([len(w) for w in words], "i4"))
+    files = report["outputs"]["echo"]["file"]
+    assert [pathlib.Path(file).read_bytes() for file in files] == words
+    _, arrays = answer("strings", {"data": np.zeros([0], "S3")})
+    assert arrays["size"].shape == (0,)
+    answer("string_scalar", {"data": np.array(b"word")})
+    refused(run("strings", {"data": np.array([[b"a"]])}), "takes the shape [?], not [1, 1]")
+    refused(run("to_float32", {"x": np.array([b"1"])}), "float32 and cannot take string")
+
+
 def test_several_strings_for_a_scalar(run, tmp_path):
     (tmp_path / "data").write_bytes(b"a")
     twice = ["--input", f"data=@{tmp_path}/data"] * 2

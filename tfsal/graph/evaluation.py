@@ -18,6 +18,11 @@ class Evaluation:
             return self._given[tensor]
         return self._graph.get_tensor_by_name(self._scope + tensor)
 
+    def operations(self, names):
+        """The tf.Operations of these ops, those that were not needed left out."""
+        there = names & {node.name for node in self._graph_def.node}
+        return [self._graph.get_operation_by_name(self._scope + name) for name in there]
+
     def tensors(self):
         """Yields (name, op type, tf.Tensor, names it is computed from), in topological order."""
         for name, value in self._given.items():

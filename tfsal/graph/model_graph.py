@@ -1,5 +1,6 @@
 """ModelGraph: any model, as one flat graph that can be asked, applied and differentiated."""
 
+import copy
 import dataclasses
 import functools
 
@@ -7,9 +8,11 @@ import tensorflow as tf
 
 from tfsal.errors import InputError, LayerError, SourceError, TargetError
 from tfsal.graph import functions, probes
+from tfsal.graph.activations import find_activations
 from tfsal.graph.default_layer import CONVOLUTIONS, default_layer
 from tfsal.graph.evaluation import Evaluation
 from tfsal.graph.flow import Flow
+from tfsal.graph.gates import add_gates
 from tfsal.graph.layers import LayerNames
 from tfsal.graph.layout import channels_first
 from tfsal.graph.normalize import normalize, rewrite_grouped_convolutions
@@ -40,6 +43,7 @@ class ModelGraph:
       saved_defaults: {signature: {input: TensorProto}} of a SavedModel source.
       path: pathlib.Path of the SavedModel directory it came from; None for any other source.
       needs_xla: True when the source holds functions that only XLA can run.
+      gates: names of the gates (graph/gates.py) behind the activations; only `gated()` has any.
     """
 
     def __init__(
@@ -86,6 +90,7 @@ class ModelGraph:
         self._inputs = {k: (renamed.get(t, t), spec) for k, (t, spec) in inputs.items()}
         self._outputs = {k: renamed.get(t, t) for k, t in outputs.items()}
         self._functions = {}
+        self.gates = frozenset()
         self._check_placeholders()
         self._discover()
         rewritten = rewrite_grouped_convolutions(flat, lambda t: self._tensors[t].shape)
@@ -224,7 +229,28 @@ class ModelGraph:
         specs = [spec for _, spec in self._inputs.values()]
         return tf.function(run, autograph=False, input_signature=specs).get_concrete_function()
 
+    def gated(self):
+        """Returns this model with a gate behind each known activation; every name stays valid.
+
+        It computes the same, and the gradient of its activations can be chosen.
+        """
+        return self if self.gates else self.memoize("gated", self._gated)
+
+    def _gated(self):
+        activations, _ = self.activations
+        other = copy.copy(self)
+        other.graph_def, other.gates = add_gates(
+            self.graph_def, activations, lambda tensor: self._tensors[tensor].dtype
+        )
+        other._functions = {}
+        return other
+
     # -- queries
+
+    @property
+    def activations(self):
+        """What `find_activations` finds in this model."""
+        return self.memoize("activations", lambda: find_activations(self.graph_def))
 
     @functools.cached_property
     def _names(self):

@@ -13,24 +13,44 @@ from tfsal.methods.gradient_cams import (
 from tfsal.methods.eigen_cams import EigenCAM, EigenGradCAM
 from tfsal.methods.saliency_tubes import SaliencyTubes
 from tfsal.methods.gradient import GradientTimesInput, VanillaGradient
+from tfsal.methods.path import IntegratedGradients
+from tfsal.methods.expected_gradients import ExpectedGradients
+from tfsal.methods.noise import SmoothGrad, SquareGrad, VarGrad
+from tfsal.methods.blur_ig import BlurIG
+from tfsal.methods.guided_ig import GuidedIG
+from tfsal.methods.backward_rules import Deconvnet, GuidedBackprop, GuidedGradCAM
+from tfsal.methods.full_grad import FullGrad
+from tfsal.methods.activation_maximization import ActivationMaximization
 from tfsal.methods.target import ClassScore, GraphScore, RegionScore
 
 __all__ = [
+    "ActivationMaximization",
+    "BlurIG",
     "ClassScore",
+    "Deconvnet",
     "EigenCAM",
     "EigenGradCAM",
+    "ExpectedGradients",
     "Explanation",
+    "FullGrad",
     "GradCAM",
     "GradCAMPlusPlus",
     "GradientTimesInput",
     "GraphScore",
+    "GuidedBackprop",
+    "GuidedGradCAM",
+    "GuidedIG",
     "HiResCAM",
+    "IntegratedGradients",
     "LayerCAM",
     "Method",
     "RegionScore",
     "RespondCAM",
     "SaliencyTubes",
+    "SmoothGrad",
+    "SquareGrad",
     "VanillaGradient",
+    "VarGrad",
     "XGradCAM",
     "get_method",
     "list_methods",

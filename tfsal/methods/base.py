@@ -51,6 +51,7 @@ class Method(abc.ABC):
     cost: ClassVar[str]  # Evaluations of the model, in words.
     units: ClassVar[str]  # What a value of the attribution means.
     random: ClassVar[bool] = False  # True: the result depends on Request.seed.
+    loops: ClassVar[bool] = False  # True: evaluates the model many times, in a loop.
     extras: ClassVar[dict[str, str]] = {}  # Name of each further output -> what it means.
 
     def __post_init__(self):
@@ -99,8 +100,26 @@ class Method(abc.ABC):
           [N, *spatial] float32 at the resolution of the input, or {input name: tensor}.
         """
 
+    def graph(self, net):
+        """Returns the ModelGraph that is evaluated: the model, or one that computes the same.
+
+        A method made of others evaluates the one that they need.
+        """
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Method):
+                net = value.graph(net)
+        return net
+
     def check(self, net):
         """Raises a TfsalError when this method cannot explain this model; before any tracing."""
+
+    def remark(self, extras):
+        """Returns what the caller should be warned of, or None.
+
+        Args:
+          extras: {name: tensor} of a call from Python.
+        """
 
     def __call__(
         self,
@@ -123,7 +142,8 @@ class Method(abc.ABC):
           x: array or tensor [N, ...] as the model takes it, or {input name: array}.
           class_index: int, or [N] ints; -1 is the top-1 class of each example, the default.
           class_indices: [N, K] ints, or [K] for all examples: K classes of each example from one
-            evaluation of the model, and an axis of K after N in the result. Traced once for each K.
+            evaluation of the model, and an axis of K after N in the result. The -1s of a row are
+            its best classes in order: [-1, -1, -1] the top three. Traced once for each K.
           region: [N, *spatial] weights for a RegionScore target; default all ones.
           seed: int, or [N] ints, of a random method; the others take no notice. The noise of an
             example depends on its own seed only, not on its place in the batch.

@@ -82,7 +82,7 @@ class CamMethod(Method):
     def heatmap(self, request, attribution):
         """See Method. The positive part, scaled by its maximum, at the input's resolution."""
         rank = attribution.shape.rank - 1
-        under = self._input_under(request.net, rank)
+        under = self.input_under(request.net, rank)
         if under is not None:
             name, first = under
             size = tf.shape(request.feeds[name])[first : first + rank]
@@ -171,7 +171,7 @@ class CamMethod(Method):
     def _on_grid(self, cam):
         return tf.reshape(cam[:, self.skip_tokens :], [tf.shape(cam)[0], *self.token_grid])
 
-    def _input_under(self, net, rank):
+    def input_under(self, net, rank):
         """(name, first spatial axis) of the input that the map is laid over, or None."""
         tensor = self.layer_tensors(net)[0]
         reaching = net.flow([tensor]).reaching(tensor)

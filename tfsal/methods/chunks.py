@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 
-def accumulate(request, count, update, state):
+def accumulate(request, count, update, state, loops=False):
     """Goes through the numbers 0 to count - 1 (steps, samples), as many at once as fit.
 
     Fit means that the rows of the model, N for each number, are at most
@@ -15,11 +15,14 @@ def accumulate(request, count, update, state):
       update: function of (numbers [c] int32, real [c] bool, state) -> the new state. Where c does
         not divide the count, the last numbers repeat and are not real.
       state: nest of tensors.
+      loops: True where `update` has such a loop inside.
 
     Returns:
       The last state.
     """
     size = chunk_size(request, count)
+    if not loops:
+        update = loop_body(request, update)
 
     def body(first, state):
         numbers = first + tf.range(size)
@@ -35,25 +38,49 @@ def accumulate(request, count, update, state):
     return state
 
 
+def loop_body(request, function):
+    """The function, compiled with XLA on its own where `request.compile_bodies` says so."""
+    if not request.compile_bodies:
+        return function
+    return tf.function(function, jit_compile=True, autograph=False)
+
+
 def weighted_sum(values, weights):
     """Sums over the copies of each example.
 
     Args:
-      values: [N * c, ...] floating, the copies of one example together.
+      values: [N, c, ...] floating.
       weights: [c].
 
     Returns:
       [N, ...].
     """
-    values = split_copies(values, tf.size(weights))
-    weights = tf.reshape(tf.cast(weights, values.dtype), [-1] + [1] * (values.shape.rank - 2))
-    return tf.reduce_sum(values * weights, axis=1)
+    return tf.reduce_sum(values * as_weights(weights, values), axis=1)
+
+
+def shares(real, count):
+    """[c] float64: 1 / count for what is real, 0 for what is not."""
+    return tf.where(real, tf.constant(1.0 / count, tf.float64), tf.constant(0.0, tf.float64))
+
+
+def as_weights(weights, values):
+    """[c] or [N, c] -> what multiplies values [N, c, ...], in their dtype."""
+    ones = tf.ones([values.shape.rank - 2], tf.int32)
+    shape = tf.concat([tf.shape(weights), ones], 0)
+    return tf.reshape(tf.cast(weights, values.dtype), shape)
 
 
 def split_copies(values, copies):
-    """[N * c, ...] -> [N, c, ...]."""
+    """[N * c, ...], the copies of one example together -> [N, c, ...]."""
     shape = tf.shape(values)
     return tf.reshape(values, tf.concat([[shape[0] // copies, copies], shape[1:]], 0))
+
+
+def join_copies(values):
+    """[N, c, ...] -> [N * c, ...]."""
+    shape = tf.shape(values)
+    joined = tf.reshape(values, tf.concat([[shape[0] * shape[1]], shape[2:]], 0))
+    return tf.ensure_shape(joined, [None, *values.shape[2:]])
 
 
 def chunk_size(request, count):

@@ -5,7 +5,7 @@ import tensorflow as tf
 from tfsal.methods.request import Request
 
 
-def explain(method, net, feeds, asked, internal_batch_size=8):
+def explain(method, net, feeds, asked, internal_batch_size=8, compile_bodies=False):
     """Builds an explanation inside the function being traced.
 
     Nothing here asserts on values: a row whose class index is out of range or whose input holds a
@@ -19,7 +19,7 @@ def explain(method, net, feeds, asked, internal_batch_size=8):
         in its place `class_indices`: [N, K] or [1, K], K known, for K classes of each example at
         once. `region`: [N, *spatial] or [1, *spatial] float32 weights, for a target with regions.
         `seed`: [N] or [1] int32, for a random method.
-      internal_batch_size: see Request.
+      internal_batch_size, compile_bodies: see Request.
 
     Returns:
       {"attribution", "heatmap", "score", "class_index", "outputs", "extras"} of tensors;
@@ -30,25 +30,25 @@ def explain(method, net, feeds, asked, internal_batch_size=8):
     feeds = {k: _one_row_at_least(v) if net.inputs[k].batched else v for k, v in feeds.items()}
     asked = {k: _one_row_at_least(v) for k, v in asked.items()}
     several = "class_indices" in asked
-    columns = tf.unstack(asked["class_indices"], axis=1) if several else [asked["class_index"]]
-    first = Request(
-        net,
+    request = Request(
+        method.graph(net),
         method.target,
         feeds,
-        columns[0],
+        asked["class_indices" if several else "class_index"],
         asked.get("region"),
         asked.get("seed"),
         internal_batch_size=internal_batch_size,
+        compile_bodies=compile_bodies,
     )
-    requests = [first, *(first.asking(column) for column in columns[1:])]
-    answers = [_answer(method, request, count) for request in requests]
     if several:
+        columns = tf.unstack(request.classes, axis=1)
+        answers = [_answer(method, request.about(column), count) for column in columns]
         answer = tf.nest.map_structure(lambda *values: tf.stack(values, axis=1), *answers)
     else:
-        (answer,) = answers
+        answer = _answer(method, request, count)
     outputs = {
         name: value[:count] if info.batched and value.shape.rank else value
-        for (name, value), info in zip(first.outputs().items(), net.outputs.values(), strict=True)
+        for (name, value), info in zip(request.outputs().items(), net.outputs.values(), strict=True)
     }
     return {**answer, "outputs": outputs}
 
@@ -56,7 +56,7 @@ def explain(method, net, feeds, asked, internal_batch_size=8):
 def _answer(method, request, count):
     """The explanation of one class of each example: the first `count` rows, bad ones NaN.
 
-    In extras of integers, bad rows are -1.
+    In extras of integers bad rows are -1, in those of booleans False.
     """
     attribution = method.attribute(request)
     heatmap = method.heatmap(request, attribution)
@@ -64,8 +64,7 @@ def _answer(method, request, count):
 
     def keep(value):
         rows = tf.reshape(good, tf.concat([[-1], tf.ones([tf.rank(value) - 1], tf.int32)], 0))
-        bad = float("nan") if value.dtype.is_floating else -1
-        return tf.where(rows, value, tf.constant(bad, value.dtype))[:count]
+        return tf.where(rows, value, tf.constant(_bad(value.dtype), value.dtype))[:count]
 
     return {
         "attribution": tf.nest.map_structure(keep, attribution),
@@ -74,6 +73,10 @@ def _answer(method, request, count):
         "class_index": tf.where(good, request.classes, -2)[:count],
         "extras": {name: keep(request.extras[name]) for name in method.extras},
     }
+
+
+def _bad(dtype):
+    return float("nan") if dtype.is_floating else False if dtype.is_bool else -1
 
 
 def _good_rows(request):

@@ -66,20 +66,21 @@ class InputGradientMethod(Method):
         """See Method."""
         self.explained(net)
 
-    def input_gradients(self, request):
-        """{input name: gradient of each example's score}."""
+    def input_gradients(self, request, rule=None):
+        """{input name: gradient of each example's score}; `rule` as for Request.gradients."""
         names = self.explained(request.net)
         tensors = [request.net.inputs[name].tensor for name in names]
-        return dict(zip(names, request.gradients(tensors), strict=True))
+        return dict(zip(names, request.gradients(tensors, rule), strict=True))
 
     def heatmap(self, request, attribution):
         """See Method. The absolute sum over channels, clipped at the 99th percentile."""
         names = self.explained(request.net)
         maps = attribution if isinstance(attribution, dict) else {names[0]: attribution}
-        return _single({k: _heatmap(v, request.net.inputs[k]) for k, v in maps.items()})
+        return single({k: absolute_heatmap(v, request.net.inputs[k]) for k, v in maps.items()})
 
 
-def _heatmap(attribution, info):
+def absolute_heatmap(attribution, info):
+    """The absolute sum over channels of the attribution of an input, clipped: [N, *spatial]."""
     rank = attribution.shape.rank
     if rank == 2:  # A vector has no channels: its entries are the positions.
         attribution = attribution[..., tf.newaxis]
@@ -88,7 +89,8 @@ def _heatmap(attribution, info):
     return visualize.grayscale(attribution)
 
 
-def _single(maps):
+def single(maps):
+    """Returns the only value of a dict, or the dict where there are several."""
     return next(iter(maps.values())) if len(maps) == 1 else maps
 
 
@@ -104,7 +106,7 @@ class VanillaGradient(InputGradientMethod, name="vanilla_gradient"):
 
     def attribute(self, request):
         """See Method."""
-        return _single(self.input_gradients(request))
+        return single(self.input_gradients(request))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +122,6 @@ class GradientTimesInput(InputGradientMethod, name="gradient_times_input"):
     def attribute(self, request):
         """See Method."""
         gradients = self.input_gradients(request)
-        return _single(
+        return single(
             {name: g * tf.cast(request.feeds[name], g.dtype) for name, g in gradients.items()}
         )

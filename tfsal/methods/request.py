@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tfsal.errors import GradientError
 from tfsal.graph.functions import op_name
+from tfsal.graph.gates import gradient_of_gates
 from tfsal.graph.normalize import has_gradient
 from tfsal.ops.precision import at_least_float32
 
@@ -32,12 +33,13 @@ class Request:
       net: the ModelGraph.
       target: the target.
       feeds: {input name: tensor}.
-      wanted: class indices as asked for, [N] or [1] int32.
       region: [N, *spatial] weights for a RegionScore, else None.
       seed: [N] int32, what the noise of each example is drawn from; None for a method that is not
         random.
       internal_batch_size: rows that a method of many evaluations should evaluate at once.
-      classes: [N] int32, the explained class of each example.
+      compile_bodies: compile the bodies of loops with XLA, where the function as a whole is not.
+      classes: [N] int32, the explained class of each example; [N, K] in a request for K classes,
+        of which `about` takes one.
       extras: {name: tensor [N, ...]}; a method puts its further outputs here.
     """
 
@@ -51,26 +53,28 @@ class Request:
         seed=None,
         *,
         internal_batch_size=8,
+        compile_bodies=False,
         classes=None,
     ):
         """Evaluates the model once at `feeds`.
 
         Args:
-          net, target, feeds, wanted, region, internal_batch_size: see the class.
+          net, target, feeds, region, internal_batch_size, compile_bodies: see the class.
+          wanted: class indices as asked for, [N] or [1] int32; or [N, K] or [1, K].
           seed: [N] or [1] int32, or None.
           classes: resolved class indices [N], when they are known already.
         """
         self.net = net
         self.target = target
         self.feeds = feeds
-        self.wanted = wanted
         self.region = region
         self.evaluation = net.evaluate(feeds)
         if classes is None:
             classes = target.classes(net, self.evaluation, wanted, region)
         self.classes = classes
-        self.seed = None if seed is None else tf.broadcast_to(seed, tf.shape(classes))
+        self.seed = None if seed is None else tf.broadcast_to(seed, tf.shape(classes)[:1])
         self.internal_batch_size = internal_batch_size
+        self.compile_bodies = compile_bodies
         self.extras = {}
 
     @property
@@ -87,31 +91,39 @@ class Request:
             if self.net.inputs[name].batched and value.shape.rank
         )
 
-    def at(self, changed, copies=1, seed=None):
+    def at(self, changed, copies=1, rows=None, seed=None):
         """Asks the same question at other inputs: classes, region and seed stay the original's.
 
         It works inside the body of a tf.while_loop.
 
         Args:
-          changed: {input name: tensor [N * copies, ...]}, the rows of one example together, of the
-            inputs that are others; the rest stay as they are.
-          copies: how many rows there are of each example; int or scalar tensor.
-          seed: [N * copies] int32 where a method inside is to draw other noise than this one.
+          changed: {input name: tensor [R, ...]} of the inputs that are others; the rest stay as
+            they are.
+          copies: how many rows there are of each example, R = N * copies, those of one example
+            together; int or scalar tensor.
+          rows: instead of copies, [R] int32: the example that each row is of.
+          seed: [R] int32 where a method inside is to draw other noise than this one.
 
         Returns:
-          A Request of N * copies rows.
+          A Request of R rows.
         """
-        feeds = {
-            name: changed[name] if name in changed else self._repeated(name, value, copies)
-            for name, value in self.feeds.items()
-        }
+
+        def of_rows(value):
+            return repeat(value, copies) if rows is None else tf.gather(value, rows)
+
+        feeds = dict(self.feeds)
+        for name, value in self.feeds.items():
+            if name in changed:
+                feeds[name] = changed[name]
+            elif self.net.inputs[name].batched and value.shape.rank:
+                feeds[name] = of_rows(value)
         region = self.region
-        if region is not None and not _is_one(copies):
-            region = tf.broadcast_to(region, tf.concat([[self.count], tf.shape(region)[1:]], 0))
-            region = repeat(region, copies)
+        if region is not None and not (rows is None and _is_one(copies)):
+            each = tf.concat([[self.count], tf.shape(region)[1:]], 0)
+            region = of_rows(tf.broadcast_to(region, each))
         if seed is None and self.seed is not None:
-            seed = repeat(self.seed, copies)
-        classes = repeat(self.classes, copies)
+            seed = of_rows(self.seed)
+        classes = of_rows(self.classes)
         return Request(
             self.net,
             self.target,
@@ -120,20 +132,16 @@ class Request:
             region,
             seed,
             internal_batch_size=self.internal_batch_size,
+            compile_bodies=self.compile_bodies,
             classes=classes,
         )
 
-    def _repeated(self, name, value, copies):
-        batched = self.net.inputs[name].batched and value.shape.rank
-        return repeat(value, copies) if batched else value
-
-    def asking(self, wanted):
-        """Returns the question of other classes of the same, once evaluated, inputs."""
+    def about(self, classes):
+        """Returns the question of other classes [N] of the same inputs, once evaluated."""
         other = copy.copy(self)
         other.__dict__.pop("score", None)
         other.extras = {}
-        other.wanted = wanted
-        other.classes = self.target.classes(self.net, self.evaluation, wanted, self.region)
+        other.classes = classes
         return other
 
     @functools.cached_property
@@ -145,13 +153,15 @@ class Request:
         """{output name: tensor} of the model."""
         return {name: self.evaluation[info.tensor] for name, info in self.net.outputs.items()}
 
-    def gradients(self, tensors):
+    def gradients(self, tensors, rule=None):
         """Gradients of each example's score.
 
         The graph is differentiated from the score to these tensors and no further.
 
         Args:
           tensors: tensor names of the model.
+          rule: what the activations of a gated `net` do to a gradient, as in
+            methods/backward_rules.py; None: they have their own derivative.
 
         Returns:
           A list of tensors, shaped as what they are gradients of; float32, or float64 in a
@@ -172,18 +182,21 @@ class Request:
         if any(self.net.tensor(t).op == "Exit" for t in way):  # A loop of TF1.
             raise GradientError(self._no_gradient(way))
         if not any(self.net.tensor(t).dtype == tf.float16 for t in way):
-            return self._differentiate(tensors, way, 1.0)
-        found = self._differentiate(tensors, way, _SCALE_UP)
+            return self._differentiate(tensors, way, 1.0, rule)
+        found = self._differentiate(tensors, way, _SCALE_UP, rule)
         return tf.cond(
             self._overflowed(found),
-            lambda: self.at({})._differentiate(tensors, way, _SCALE_DOWN),
+            lambda: self.at({})._differentiate(tensors, way, _SCALE_DOWN, rule),
             lambda: found,
         )
 
-    def _differentiate(self, tensors, way, scale):
+    def _differentiate(self, tensors, way, scale, rule):
         seed = tf.fill(tf.shape(self.score), tf.constant(scale, self.score.dtype))
+        at = [self.evaluation[t] for t in tensors]
+        gates = self.evaluation.operations(self.net.gates)
         try:
-            found = tf.gradients(self.score, [self.evaluation[t] for t in tensors], grad_ys=seed)
+            with gradient_of_gates(gates, rule or _own_derivative):
+                found = tf.gradients(self.score, at, grad_ys=seed)
         except LookupError as error:
             raise GradientError(self._no_gradient(way)) from error
         if any(g is None for g in found):
@@ -213,3 +226,7 @@ class Request:
             f"({self.net.tensor(last).op}) on the way to it is not differentiable. Explain a layer "
             "after it, or use a method that needs no gradient."
         )
+
+
+def _own_derivative(gradient):
+    return gradient, None

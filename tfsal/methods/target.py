@@ -3,14 +3,16 @@
 A target turns outputs of a model into a score [N] of one class, inside a trace. Every target has
 
   tensors(net)                            names of the tensors that the score is computed from
-  classes(net, evaluation, wanted, region)  class indices [N] with -1 resolved to top-1; -2 where
-                                          the index is out of range
+  classes(net, evaluation, wanted, region)  class indices [N], of wanted [N], with -1 resolved to
+                                          top-1, or [N, K] of [N, K], where the -1s of a row stand
+                                          for its best classes in order; -2: out of range
   score(net, evaluation, classes, region) [N] float32 or float64
   region_shape(net)                       static shape of the `region` input, None without one
   class_count(net)                        number of classes, None where it is not known
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -44,12 +46,13 @@ class _OfClasses(Target):
         return 2 if count == 1 else count
 
     def classes(self, net, evaluation, wanted, region):
-        """[N] int32: top-1 for -1, -2 for an index out of range."""
+        """[N] or [N, K] int32, as `wanted` is; see the module."""
         values = self._values(net, evaluation, region)
-        top = tf.argmax(values, axis=-1, output_type=tf.int32)
-        wanted = tf.broadcast_to(wanted, tf.shape(top))
-        in_range = (wanted >= -1) & (wanted < tf.shape(values)[-1])
-        return tf.where(in_range, tf.where(wanted == -1, top, wanted), -2)
+        shape = tf.concat([tf.shape(values)[:1], tf.shape(wanted)[1:]], 0)
+        wanted = tf.broadcast_to(wanted, shape)
+        resolved = tf.where(wanted == -1, _best(values, wanted), wanted)
+        in_range = (wanted >= -1) & (resolved < tf.shape(values)[-1])
+        return tf.where(in_range, resolved, -2)
 
     def score(self, net, evaluation, classes, region):
         """[N]: the value of each example's class."""
@@ -74,6 +77,25 @@ class _OfClasses(Target):
         # One value stands for two classes: z and -z, or p and 1 - p.
         whole = 1.0 if net.is_probability(self.tensors(net)[0]) else 0.0
         return tf.concat([whole - value, value], axis=-1)
+
+
+def _best(values, wanted):
+    """Classes in the place of each -1: the best, and in a row of several the next best and so on.
+
+    Args:
+      values: [N, classes].
+      wanted: [N] or [N, K] int32, K known.
+
+    Returns:
+      int32 of the shape of `wanted`; past the last class where a row asks for more than there are.
+    """
+    if wanted.shape.rank == 1:
+        return tf.argmax(values, axis=-1, output_type=tf.int32)
+    count = wanted.shape[1]
+    none_left = tf.fill([tf.shape(values)[0], count - 1], tf.constant(-math.inf, values.dtype))
+    order = tf.math.top_k(tf.concat([values, none_left], axis=1), count).indices
+    turn = tf.cumsum(tf.cast(wanted == -1, tf.int32), axis=1, exclusive=True)
+    return tf.gather(order, tf.minimum(turn, count - 1), batch_dims=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,12 +182,13 @@ class GraphScore(Target):
         return ClassScore(output.name).class_count(net) if output else None
 
     def classes(self, net, evaluation, wanted, region):
-        """[N] int32; see ClassScore."""
+        """[N] or [N, K] int32; see ClassScore."""
         output = self._class_output(net)
         if output is not None:
             return ClassScore(output.name, logits=False).classes(net, evaluation, wanted, region)
         first = evaluation[next(iter(net.outputs.values())).tensor]
-        wanted = tf.broadcast_to(wanted, tf.shape(first)[:1])
+        shape = tf.concat([tf.shape(first)[:1], tf.shape(wanted)[1:]], 0)
+        wanted = tf.broadcast_to(wanted, shape)
         return tf.where(wanted >= -1, wanted, -2)
 
     def score(self, net, evaluation, classes, region):

@@ -45,6 +45,7 @@ def export(
     overwrite=False,
     example=None,
     rewrite_default=False,
+    classes_per_example=None,
     internal_batch_size=8,
 ):
     """Writes a SavedModel with one signature for each method, beside the model's own.
@@ -72,6 +73,9 @@ def export(
       example: one or more rows of real input to check and warm up with; default: made up.
       rewrite_default: make `serving_default` anew from plain ops where a SavedModel's own needs
         XLA (grouped convolutions of Keras 3), so that a stock server can answer it too.
+      classes_per_example: K: the explanations take `class_indices` [N, K] in the place of
+        `class_index`, by default the K best classes of each example, and return maps with an axis
+        of K after N, all from one evaluation of the model.
       internal_batch_size: rows that a method of many evaluations gives the model at once; for a
         host with an accelerator, more than the default pays.
 
@@ -89,6 +93,7 @@ def export(
     methods = _by_name(methods)
     _check_variant(variant)
     check_internal_batch_size(internal_batch_size)
+    _check_classes_per_example(net, methods, classes_per_example)
     earlier = earlier_explanations(net.path)
     own = _own_signatures(net, rewrite_default, replaced=set(methods) & set(earlier))
     _check_names(methods, own)
@@ -98,7 +103,9 @@ def export(
     feeds = guard.example_feeds(net, example)
     portable = variant == "portable"
     signatures = {
-        name: explanation_signature(net, method, portable, internal_batch_size, pictures)
+        name: explanation_signature(
+            net, method, portable, internal_batch_size, pictures, classes_per_example
+        )
         for name, method in methods.items()
     }
     _warn_of_renamed(signatures)
@@ -256,6 +263,16 @@ def _own_signatures(net, rewrite_default, replaced):
     if rewrite_default:
         own[_DEFAULT] = net.as_function()
     return own
+
+
+def _check_classes_per_example(net, methods, count):
+    if count is None:
+        return
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise ExportError(f"classes_per_example is an int, 1 or more, not {count!r}.")
+    known = [n for m in methods.values() if (n := m.target.class_count(net)) is not None]
+    if known and min(known) < count:
+        raise ExportError(f"classes_per_example={count}, and the model has {min(known)} classes.")
 
 
 def _check_warmup(net, batch_sizes):

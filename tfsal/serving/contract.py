@@ -23,6 +23,7 @@ _OVERLAY_UNIT = "PNG file, RGB: the heatmap over the input image; empty where cl
 _FLOATS = ("float", "bfloat")
 _INPUT_UNITS = {
     "class_index": "index of the class to explain; -1 is the top one of each example",
+    "class_indices": "indices of the classes to explain; the -1s of a row are its best, in order",
     "region": "weight of a position",
     "seed": "what the noise of each example is drawn from",
 }
@@ -141,7 +142,10 @@ def hyperparameters(method):
 
 def _explanation(net, signature):
     method = signature.method
-    tensors = method.layer_tensors(net) if hasattr(method, "layer_tensors") else []
+    inner = method
+    while hasattr(inner, "base"):
+        inner = inner.base
+    tensors = inner.layer_tensors(net) if hasattr(inner, "layer_tensors") else []
     layers = [net.layer_name(tensor) for tensor in tensors]
     target = {f.name: getattr(method.target, f.name) for f in dataclasses.fields(method.target)}
     if "fn" in target:

@@ -99,14 +99,17 @@ class Pictures:
             bad = float("nan") if value.dtype.is_floating else integer
             if bad is None:
                 return value
+            return tf.where(rows(value), tf.constant(bad, value.dtype), value)
+
+        def rows(value):
             ones = tf.ones([tf.rank(value) - 1], tf.int32)
-            rows = tf.reshape(broken, tf.concat([[-1], ones], 0))
-            return tf.where(rows, tf.constant(bad, value.dtype), value)
+            return tf.reshape(broken, tf.concat([[-1], ones], 0))
 
         own = {k: blank(v) if net.outputs[k].batched else v for k, v in results["outputs"].items()}
         ours = {k: v for k, v in results.items() if k != "outputs"}
         ours = tf.nest.map_structure(lambda value: blank(value, integer=-1), ours)
-        ours["class_index"] = tf.where(broken, -2, ours["class_index"])
+        resolved = ours["class_index"]
+        ours["class_index"] = tf.where(rows(resolved), -2, resolved)
         return {**ours, "outputs": own}
 
     def draw(self, inputs, results, extras):
@@ -118,8 +121,8 @@ class Pictures:
           extras: those that its method adds.
 
         Returns:
-          {name of the output: [N] strings}, PNG files of H x W pixels; empty where class_index is
-          -2, for there is nothing to draw.
+          {name of the output: [N] strings, [N, K] with K classes at once}, PNG files of H x W
+          pixels; empty where class_index is -2, for there is nothing to draw.
 
         Raises:
           ExportError: the heatmap is none of the image, or the name is taken.
@@ -133,7 +136,10 @@ class Pictures:
                 f"The overlay is drawn on the input '{self.image}', which this method does not "
                 f"explain; it explains {', '.join(maps)}."
             )
-        heatmap = maps[self.image]
+        heatmap, classes = maps[self.image], results["class_index"]
+        if classes.shape.rank == 2:
+            inputs = tf.repeat(inputs, classes.shape[1], axis=0)
+            heatmap = tf.reshape(heatmap, tf.concat([[-1], tf.shape(heatmap)[2:]], 0))
         if heatmap.shape.rank != 3:
             raise ExportError(
                 f"The heatmap has the shape {heatmap.shape}, so no overlay can be drawn. For a "
@@ -141,7 +147,8 @@ class Pictures:
             )
         image = self.preprocess.undo(inputs)
         painted = visualize.overlay(image, heatmap, self.overlay.colormap, self.overlay.alpha)
-        files = tf.where(results["class_index"] == -2, "", tf.io.encode_png(painted))
+        drawn = tf.reshape(tf.io.encode_png(painted), tf.shape(classes))
+        files = tf.where(classes == -2, "", drawn)
         return {output: files}
 
 

@@ -30,10 +30,13 @@ class Signature:
     renamed: dict
 
 
-def explanation_signature(net, method, portable=True, internal_batch_size=8, pictures=None):
+def explanation_signature(
+    net, method, portable=True, internal_batch_size=8, pictures=None, classes=None
+):
     """Builds the signature of a method: the model's inputs and, each with a default, our own.
 
-    Ours are `class_index` (-1), for a RegionScore `region` (ones), for a random method `seed` (0).
+    Ours are `class_index` (-1), or for several classes at once `class_indices` (the best ones), for
+    a RegionScore `region` (ones), for a random method `seed` (0).
 
     Args:
       net: a ModelGraph.
@@ -41,11 +44,12 @@ def explanation_signature(net, method, portable=True, internal_batch_size=8, pic
       portable: use plain TensorFlow ops only, none of tfsal's.
       internal_batch_size: see Method.__call__.
       pictures: Pictures: take image files in place of the image, add an overlay; None: neither.
+      classes: number of classes of each example that are explained at once; None: one class.
 
     Outputs are `attribution`, `heatmap`, `score`, `class_index`, the method's extras and the
     model's own.
     """
-    added = argument_specs(method, net)
+    added = argument_specs(method, net, classes)
     taken = {*net.inputs, *net.outputs}
     renamed = {}
     specs = [info.spec for info in net.inputs.values()]
@@ -98,6 +102,7 @@ def _python_signature(count, added):
     """TensorFlow takes a signature's defaults from the defaults of the Python function."""
     defaults = {
         "class_index": lambda spec: tf.constant([-1]),
+        "class_indices": lambda spec: tf.fill([1, spec.shape[1]], -1),
         "region": lambda spec: tf.ones([1] * spec.shape.rank),
         "seed": lambda spec: tf.constant([0]),
     }
