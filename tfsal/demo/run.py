@@ -23,6 +23,7 @@ from tfsal.serving import export
 
 _SHOWN = 6  # scenes on the contact sheet
 _TEST_SEED = 1000003
+_TYPICAL_SEED = 1000033
 
 
 def run(out, count):
@@ -39,9 +40,7 @@ def run(out, count):
     scenes = digit_scenes(count, _TEST_SEED, "test")
     console.print(f"   {accuracy(model, scenes):.1%} right on {count} scenes it has not seen")
     bundle = out / "digit_finder" / "1"
-    # Activation maximization makes an image, which points at nothing in the scene.
-    kinds = {k: v for k, v in list_methods().items() if k != "activation_maximization"}
-    methods = {name: kind() for name, kind in kinds.items()}
+    methods = _methods()
     console.print(f"[bold]2. Export[/] it with {len(methods)} explanations to {bundle}")
     export(load(model), bundle, methods, overwrite=True)
     answers = out / "answers"
@@ -61,6 +60,15 @@ def run(out, count):
     sheet = out / "overlays.png"
     _draw(methods, answers, scenes, sheet)
     console.print(f"[bold]5. Look[/] at {sheet}")
+
+
+def _methods():
+    """{name: Method}, all but the one that makes an image, which points at nothing in the scene."""
+    kinds = {k: v for k, v in list_methods().items() if k != "activation_maximization"}
+    typical = {"references": digit_scenes(8, _TYPICAL_SEED).images}
+    return {
+        k: v(**typical if "references" in v.__dataclass_fields__ else {}) for k, v in kinds.items()
+    }
 
 
 def _train():
