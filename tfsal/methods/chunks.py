@@ -21,7 +21,7 @@ def accumulate(request, count, update, state, loops=False):
       The last state.
     """
     size = chunk_size(request, count)
-    # Made outside: in a loop inside a loop XLA does not find the value of `size`, but shapes it does.
+    # Made outside: in a loop inside a loop XLA does not know the value of `size`, but shapes.
     offsets = tf.range(size)
     if not loops:
         update = loop_body(request, update)
