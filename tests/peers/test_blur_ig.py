@@ -3,6 +3,7 @@
 import numpy as np
 import pair
 import pytest
+from scipy import ndimage
 
 import tfsal
 
@@ -47,3 +48,12 @@ def test_equals_pair_in_a_batch(net):
     found = tfsal.BlurIG(rule="pair", steps=20)(net, x, [1, 0, 2])
     for i, class_index in enumerate([1, 0, 2]):
         assert pair.relative(found[i], by_peer(net, x[i], class_index, steps=20)) < 1e-4
+
+
+def test_the_gap_is_to_their_widest_blur(net):
+    x = pair.images(2)
+    answer = tfsal.BlurIG(rule="pair", steps=20, max_sigma=2.0).explain(net, x, 1)
+    blurred = ndimage.gaussian_filter(x, [0, 2.0, 2.0, 0], mode="constant")
+    start = tfsal.VanillaGradient().explain(net, blurred, 1).score
+    gap = answer.attribution.numpy().sum((1, 2, 3)) - (answer.score - start)
+    np.testing.assert_allclose(answer.extras["completeness_gap"], gap, atol=1e-12)
