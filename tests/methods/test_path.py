@@ -141,13 +141,13 @@ def test_several_inputs_are_moved_together(built):
     assert np.abs(only.extras["completeness_gap"]).max() < 2e-3 * np.abs(only.score).max()
 
 
-def test_half_precision_is_summed_in_float32(built):
-    half = tfsal.load(built("mixed"))
+def test_half_precision_is_summed_in_float32():
+    half = tfsal.load(networks.mixed())
     x = networks.batch(2, 16, 16, 3)
     answer = IntegratedGradients(steps=16).explain(half, x, 1)
     assert answer.attribution.dtype == tf.float32
     assert error(answer.attribution, IntegratedGradients(steps=64)(half, x, 1)) < 0.15
-    relative = np.abs(answer.extras["completeness_gap"]) / np.abs(answer.attribution).numpy().sum()
+    relative = np.abs(answer.extras["completeness_gap"]) / np.abs(answer.attribution).sum()
     assert relative.max() < 0.05
 
 
@@ -269,14 +269,14 @@ def test_beyond_its_slots_it_goes_on(relus, monkeypatch):
     answer = IntegratedGradients(tolerance=2e-4, max_steps=4000).explain(relus, X, 0)
     assert answer.extras["tolerance_reached"].numpy().all()
     assert error(answer.attribution, exact) < 0.02
-    monkeypatch.setattr(adaptive, "SLOTS", 12)
+    monkeypatch.setattr(adaptive, "SLOTS", 8)
     few = IntegratedGradients(tolerance=3e-3, max_steps=500, baseline=0.0)
     answer = few.explain(load(kinked), X, 0)
     total = answer.attribution.numpy().sum(1)
     change = kinked(X).numpy()[:, 0] - kinked(0 * X).numpy()[:, 0]
     np.testing.assert_allclose(answer.extras["completeness_gap"], total - change, atol=1e-12)
-    assert answer.extras["evaluations"].numpy().max() > 12
-    assert error(answer.attribution, exact) < 0.05
+    assert answer.extras["evaluations"].numpy().max() > 8
+    assert error(answer.attribution, exact) < 0.15
 
 
 def test_a_tolerance_out_of_reach_is_reported(relus):
@@ -365,6 +365,15 @@ def test_xla_chunks_and_neighbours_change_nothing(cnn, method):
         assert error(alone.attribution, expected.attribution[i : i + 1]) < 1e-5
         for name, value in expected.extras.items():
             np.testing.assert_allclose(alone.extras[name][0], value[i], atol=1e-4)
+
+
+@each
+def test_the_whole_compiles(cnn, method):
+    @tf.function(jit_compile=True, autograph=False)
+    def whole(x):
+        return method(cnn, x, 1, seed=3)
+
+    assert error(whole(IMAGES[:2]), method(cnn, IMAGES[:2], 1, seed=3)) < 1e-5
 
 
 @each

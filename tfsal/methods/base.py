@@ -51,6 +51,7 @@ class Method(abc.ABC):
     cost: ClassVar[str]  # Evaluations of the model, in words.
     units: ClassVar[str]  # What a value of the attribution means.
     random: ClassVar[bool] = False  # True: the result depends on Request.seed.
+    loops: ClassVar[bool] = False  # True: evaluates the model many times, in a loop.
     extras: ClassVar[dict[str, str]] = {}  # Name of each further output -> what it means.
 
     def __post_init__(self):

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 
-def accumulate(request, count, update, state):
+def accumulate(request, count, update, state, loops=False):
     """Goes through the numbers 0 to count - 1 (steps, samples), as many at once as fit.
 
     Fit means that the rows of the model, N for each number, are at most
@@ -15,11 +15,14 @@ def accumulate(request, count, update, state):
       update: function of (numbers [c] int32, real [c] bool, state) -> the new state. Where c does
         not divide the count, the last numbers repeat and are not real.
       state: nest of tensors.
+      loops: True where `update` has such a loop inside.
 
     Returns:
       The last state.
     """
     size = chunk_size(request, count)
+    if not loops:
+        update = loop_body(request, update)
 
     def body(first, state):
         numbers = first + tf.range(size)
@@ -33,6 +36,13 @@ def accumulate(request, count, update, state):
         maximum_iterations=count,
     )
     return state
+
+
+def loop_body(request, function):
+    """The function, compiled with XLA on its own where `request.compile_bodies` says so."""
+    if not request.compile_bodies:
+        return function
+    return tf.function(function, jit_compile=True, autograph=False)
 
 
 def weighted_sum(values, weights):

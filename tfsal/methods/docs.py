@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tfsal.methods.base import list_methods
+from tfsal.methods.base import Method, list_methods
 
 
 def rows():
@@ -10,10 +10,14 @@ def rows():
     table = []
     for name, kind in list_methods().items():
         fields = [f for f in dataclasses.fields(kind) if f.name != "target"]
-        settings = [f"{f.name}={f.default}" for f in fields]
+        settings = [f"{f.name}={_shown(f.default)}" for f in fields]
         summary = kind.__doc__.strip().splitlines()[0]
         table.append((name, kind.__name__, summary, kind.cost, settings))
     return table
+
+
+def _shown(value):
+    return value.name if isinstance(value, Method) else value
 
 
 def text():

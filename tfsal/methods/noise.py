@@ -14,7 +14,7 @@ from tfsal.methods.by_text import built
 from tfsal.methods.chunks import accumulate, as_weights, split_copies
 from tfsal.methods.gradient import VanillaGradient
 from tfsal.methods.request import repeat
-from tfsal.methods.target import ClassScore
+from tfsal.methods.target import Target
 from tfsal.ops import random
 from tfsal.ops.precision import at_least_float32
 
@@ -24,9 +24,10 @@ class NoisyMethod(Method):
     """Base of the wrappers that explain noisy copies of the input and keep a moment of the maps.
 
     The classes stay those of the input without noise. The noise is normal, of each example's own
-    seed. The score is the base's: `target` of the wrapper and of its base are one.
+    seed.
 
     Attributes:
+      target: the score to explain, also by the base; None is the base's.
       base: the method to wrap, as an object or by name: "gradcam(layer='conv1')".
       samples: number of noisy copies.
       stdev: standard deviation of the noise as a share of each example's range, maximum minus
@@ -36,9 +37,11 @@ class NoisyMethod(Method):
     base: Method = VanillaGradient()
     samples: int = 25
     stdev: float = 0.15
+    target: Target | None = dataclasses.field(default=None, kw_only=True)
 
     cost: ClassVar[str] = "samples times that of the base"
     random: ClassVar[bool] = True
+    loops: ClassVar[bool] = True
 
     def __post_init__(self):
         """Makes a method of a name, gives it and the wrapper one target, checks the numbers.
@@ -49,17 +52,10 @@ class NoisyMethod(Method):
         if isinstance(self.base, str):
             object.__setattr__(self, "base", built(self.base, list_methods(), "method"))
         super().__post_init__()
-        if self.target != self.base.target:
-            if ClassScore() not in (self.target, self.base.target):
-                raise MethodError(
-                    f"The wrapper's target is {self.target}, its base's "
-                    f"{self.base.target}: give one."
-                )
-            if self.target == ClassScore():
-                object.__setattr__(self, "target", self.base.target)
-            else:
-                base = dataclasses.replace(self.base, target=self.target)
-                object.__setattr__(self, "base", base)
+        if self.target is None:
+            object.__setattr__(self, "target", self.base.target)
+        elif self.target != self.base.target:
+            object.__setattr__(self, "base", dataclasses.replace(self.base, target=self.target))
         if self.samples < 1:
             raise MethodError(f"samples is 1 or more, not {self.samples}.")
         if not 0 <= self.stdev < math.inf:
@@ -107,7 +103,7 @@ class NoisyMethod(Method):
             )
 
         states = tf.nest.map_structure(self.begin, self._zero_maps(request))
-        states = accumulate(request, self.samples, update, states)
+        states = accumulate(request, self.samples, update, states, self.base.loops)
         return tf.nest.map_structure(self.end, states)
 
     def heatmap(self, request, attribution):

@@ -37,6 +37,7 @@ class Request:
       seed: [N] int32, what the noise of each example is drawn from; None for a method that is not
         random.
       internal_batch_size: rows that a method of many evaluations should evaluate at once.
+      compile_bodies: compile the bodies of loops with XLA, where the function as a whole is not.
       classes: [N] int32, the explained class of each example.
       extras: {name: tensor [N, ...]}; a method puts its further outputs here.
     """
@@ -51,12 +52,13 @@ class Request:
         seed=None,
         *,
         internal_batch_size=8,
+        compile_bodies=False,
         classes=None,
     ):
         """Evaluates the model once at `feeds`.
 
         Args:
-          net, target, feeds, wanted, region, internal_batch_size: see the class.
+          net, target, feeds, wanted, region, internal_batch_size, compile_bodies: see the class.
           seed: [N] or [1] int32, or None.
           classes: resolved class indices [N], when they are known already.
         """
@@ -71,6 +73,7 @@ class Request:
         self.classes = classes
         self.seed = None if seed is None else tf.broadcast_to(seed, tf.shape(classes))
         self.internal_batch_size = internal_batch_size
+        self.compile_bodies = compile_bodies
         self.extras = {}
 
     @property
@@ -128,6 +131,7 @@ class Request:
             region,
             seed,
             internal_batch_size=self.internal_batch_size,
+            compile_bodies=self.compile_bodies,
             classes=classes,
         )
 
