@@ -97,6 +97,25 @@ def test_explain_writes_everything_and_reports_what_it_skipped(model_dir, photos
     assert not list(out.glob("*.part"))
 
 
+def test_explain_with_a_method_in_a_method_and_a_seed(model_dir, photos, tmp_path):
+    wrapped = "integrated_gradients(steps=2,baseline='uniform(count=2)')"
+    text = f"it=smoothgrad:base={wrapped},samples=2,stdev=0.1"
+    arguments = ("explain", model_dir, photos / "rgb.png", "--scale", 1 / 255, "--method", text)
+    for seed in (3, 4):
+        result = run(*arguments, "--out", tmp_path / str(seed), "--seed", seed)
+        assert result.exit_code == 0, result.output
+    base = tfsal.IntegratedGradients(steps=2, baseline="uniform(count=2)")
+    image = np.asarray(Image.open(photos / "rgb.png"))
+    prepared = Preprocess(size=(24, 24), scale=1 / 255)(image)[None]
+    net, method = tfsal.load(model_dir), tfsal.SmoothGrad(base, samples=2, stdev=0.1)
+    for seed in (3, 4):
+        found = np.load(tmp_path / str(seed) / "rgb.it.npy")
+        expected = method(net, prepared, seed=seed)[0].numpy()
+        assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
+    result = run(*arguments[:-1], "gradcam", "--out", tmp_path, "--seed", 2**31)
+    assert result.exit_code == 2 and "--seed" in result.output
+
+
 def test_explain_turns_an_image_as_its_exif_says(model_dir, photos, tmp_path):
     run("explain", model_dir, photos / "rotated.jpg", "--out", tmp_path)
     overlay = np.asarray(Image.open(tmp_path / "rotated.gradcam.png").convert("L"), float)

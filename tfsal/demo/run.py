@@ -18,7 +18,7 @@ from tfsal.demo.model import accuracy, train
 from tfsal.demo.pointing import chance, hits, interval
 from tfsal.demo.scenes import CLASS_NAMES, digit_scenes
 from tfsal.graph import load
-from tfsal.methods import list_methods
+from tfsal.methods import ExpectedGradients, list_methods
 from tfsal.serving import export
 
 _SHOWN = 6  # scenes on the contact sheet
@@ -39,7 +39,7 @@ def run(out, count):
     scenes = digit_scenes(count, _TEST_SEED, "test")
     console.print(f"   {accuracy(model, scenes):.1%} right on {count} scenes it has not seen")
     bundle = out / "digit_finder" / "1"
-    methods = {name: kind() for name, kind in list_methods().items()}
+    methods = {name: _with_defaults(kind) for name, kind in list_methods().items()}
     console.print(f"[bold]2. Export[/] it with {len(methods)} explanations to {bundle}")
     export(load(model), bundle, methods, overwrite=True)
     answers = out / "answers"
@@ -69,6 +69,13 @@ def _train():
             bar.update(done - bar.n)
 
         return train(progress=progress)
+
+
+def _with_defaults(kind):
+    """The method as it is, but for what has no default: references are scenes of the training."""
+    if kind is ExpectedGradients:
+        return kind(references=digit_scenes(64, 0, "train").images)
+    return kind()
 
 
 def _megabytes(path):
