@@ -69,6 +69,14 @@ def test_xla_computes_the_same(method, rank, dtype):
 
 
 @pytest.mark.parametrize("method", METHODS[::2], ids=["blur", "guided"])
+def test_xla_compiles_it_as_a_whole(net, method):
+    """On a CPU, jit_compile=True compiles the bodies of the loops only."""
+    x = images(net)
+    whole = tf.function(lambda x: method.explain(net, x, 1).attribution, jit_compile=True)
+    assert error(whole(tf.constant(x)), method(net, x, 1)) < 1e-12
+
+
+@pytest.mark.parametrize("method", METHODS[::2], ids=["blur", "guided"])
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_an_example_alone_is_what_it_is_in_a_batch(net, method, jit_compile):
     x, classes = images(net, 4), [0, 3, -1, 2]
