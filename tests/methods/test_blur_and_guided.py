@@ -158,6 +158,28 @@ def test_half_precision_models(built, method):
         assert error(found.attribution, method(tfsal.load(built("residual")), x, 1)) < 1e-2
 
 
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        (BlurIG(steps=7), [3] + 7 * [3] + [3]),
+        (GuidedIG(steps=7), [3] + 7 * [3] + [3]),
+        (GuidedIG(steps=7, baseline="image_range"), [3] + 7 * [6] + [6]),
+    ],
+    ids=["blur", "guided", "two baselines"],
+)
+def test_costs_what_it_says(method, expected):
+    """Rows of each evaluation of the model, counted at its input."""
+    rows = []
+
+    def counted(x):
+        seen = tf.numpy_function(lambda v: rows.append(len(v)) or np.float32(0), [x], tf.float32)
+        return tf.reduce_sum(x**3, [1, 2])[:, tf.newaxis] * [[1.0, 2.0]] + seen
+
+    net = oracles.load(counted, 6, 2)
+    method.explain(net, images(net), 0, jit_compile=False, internal_batch_size=1)
+    assert sorted(rows) == sorted(expected)
+
+
 # ---------------------------------------------------------------- bundles
 
 
