@@ -81,7 +81,7 @@ def test_without_noise_they_are_the_base(net):
 )
 def test_chunks_and_neighbours_change_nothing(net, method):
     expected = method(net, X, 1, seed=SEEDS)
-    for rows in (1, 12, 100):
+    for rows in (1, 100):
         assert error(method(net, X, 1, seed=SEEDS, internal_batch_size=rows), expected) < 1e-5
     for i in range(3):
         alone = method(net, X[i : i + 1], 1, seed=SEEDS[i])

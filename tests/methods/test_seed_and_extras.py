@@ -85,8 +85,7 @@ def test_it_is_what_it_says(net, noisy_score):
         assert answer.extras["argmax"][i] == np.argmax(each.score)
 
 
-@pytest.mark.parametrize("rows", [1, 2, 3, 6, 8, 100])
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize(("rows", "jit_compile"), [(1, False), (6, False), (100, False), (6, True)])
 def test_how_it_runs_changes_nothing(net, noisy_score, rows, jit_compile):
     how = {"internal_batch_size": rows, "jit_compile": jit_compile}
     expected = noisy_score().explain(net, X, seed=3)

@@ -21,11 +21,13 @@ def accumulate(request, count, update, state, loops=False):
       The last state.
     """
     size = chunk_size(request, count)
+    # Made outside: in a loop inside a loop XLA does not know the value of `size`, but shapes.
+    offsets = tf.range(size)
     if not loops:
         update = loop_body(request, update)
 
     def body(first, state):
-        numbers = first + tf.range(size)
+        numbers = first + offsets
         return first + size, update(tf.minimum(numbers, count - 1), numbers < count, state)
 
     _, state = tf.while_loop(
