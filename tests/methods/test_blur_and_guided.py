@@ -69,6 +69,14 @@ def test_xla_computes_the_same(method, rank, dtype):
 
 
 @pytest.mark.parametrize("method", METHODS[::2], ids=["blur", "guided"])
+def test_xla_compiles_it_as_a_whole(net, method):
+    """On a CPU, jit_compile=True compiles the bodies of the loops only."""
+    x = images(net)
+    whole = tf.function(lambda x: method.explain(net, x, 1).attribution, jit_compile=True)
+    assert error(whole(tf.constant(x)), method(net, x, 1)) < 1e-12
+
+
+@pytest.mark.parametrize("method", METHODS[::2], ids=["blur", "guided"])
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_an_example_alone_is_what_it_is_in_a_batch(net, method, jit_compile):
     x, classes = images(net, 4), [0, 3, -1, 2]
@@ -91,8 +99,9 @@ def test_an_example_alone_is_what_it_is_in_a_batch(net, method, jit_compile):
 
 @pytest.mark.parametrize("method", METHODS[:2], ids=["blur", "blur, pair"])
 def test_how_many_go_at_once_does_not_matter(net, method):
+    method = dataclasses.replace(method, steps=7)
     one = method.explain(net, images(net), internal_batch_size=1)
-    for size in (12, 100):  # 4 of 6 sigmas, and all of them.
+    for size in (12, 100):  # 4 of the 7 sigmas, so that one goes twice, and all of them.
         same(method.explain(net, images(net), internal_batch_size=size), one, 1e-12)
 
 
@@ -147,6 +156,28 @@ def test_half_precision_models(built, method):
     assert found.attribution.dtype == found.extras["completeness_gap"].dtype == tf.float32
     if method.name == "blur_ig":  # Half precision decides which gradients are the smallest.
         assert error(found.attribution, method(tfsal.load(built("residual")), x, 1)) < 1e-2
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        (BlurIG(steps=7), [3] + 7 * [3] + [3]),
+        (GuidedIG(steps=7), [3] + 7 * [3] + [3]),
+        (GuidedIG(steps=7, baseline="image_range"), [3] + 7 * [6] + [6]),
+    ],
+    ids=["blur", "guided", "two baselines"],
+)
+def test_costs_what_it_says(method, expected):
+    """Rows of each evaluation of the model, counted at its input."""
+    rows = []
+
+    def counted(x):
+        seen = tf.numpy_function(lambda v: rows.append(len(v)) or np.float32(0), [x], tf.float32)
+        return tf.reduce_sum(x**3, [1, 2])[:, tf.newaxis] * [[1.0, 2.0]] + seen
+
+    net = oracles.load(counted, 6, 2)
+    method.explain(net, images(net), 0, jit_compile=False, internal_batch_size=1)
+    assert sorted(rows) == sorted(expected)
 
 
 # ---------------------------------------------------------------- bundles

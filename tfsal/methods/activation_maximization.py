@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 import tensorflow as tf
 
 from tfsal.errors import MethodError
+from tfsal.methods.chunks import loop_body
 from tfsal.methods.gradient import InputGradientMethod, absolute_heatmap, single
 from tfsal.ops import random
 from tfsal.ops.precision import at_least_float32
@@ -58,6 +59,7 @@ class ActivationMaximization(InputGradientMethod, name="activation_maximization"
     noise: float = dataclasses.field(default=0.0, kw_only=True)
     clip: tuple[float, float] | None = dataclasses.field(default=None, kw_only=True)
 
+    loops: ClassVar[bool] = True
     cost: ClassVar[str] = "steps + 2 forward, steps backward"
     units: ClassVar[str] = "unit of the input: it is an input, not an attribution"
     extras: ClassVar[dict[str, str]] = {"maximized_score": "score of the input that was made"}
@@ -103,7 +105,7 @@ class ActivationMaximization(InputGradientMethod, name="activation_maximization"
 
         _, values = tf.while_loop(
             lambda step, _: step < self.steps,
-            body,
+            loop_body(request, body),
             (tf.constant(0), self._start(request)),
             parallel_iterations=1,
             maximum_iterations=self.steps,
