@@ -43,6 +43,10 @@ BY_TAPE = {
         x * d for x, d in zip(inputs, answer.at_inputs, strict=True)
     ],
 }
+ELSEWHERE = set(
+    "saliency_tubes integrated_gradients expected_gradients smoothgrad squaregrad vargrad blur_ig "
+    "guided_ig guided_backprop deconvnet guided_gradcam fullgrad activation_maximization".split()
+)
 METHODS = [tfsal.list_methods()[name] for name in BY_TAPE]
 
 
@@ -73,7 +77,7 @@ class Everything(Method):
         request = copy.copy(request)
         # Tracing the same gradients for every method would be half of the time.
         differentiate = functools.cache(request.gradients)
-        request.gradients = lambda tensors: differentiate(tuple(tensors))
+        request.gradients = lambda tensors, rule=None: differentiate(tuple(tensors), rule)
         for method in self.methods():
             value = method.attribute(request)
             many = value if isinstance(value, dict) else {"": value}

@@ -103,7 +103,8 @@ def tfsal_answer(net, inputs, class_index, layer="features", target=None):
 
     @tf.function(autograph=False)
     def ask():
-        request = Request(net, target, feeds, wanted)
+        given = {name: tf.constant(value) for name, value in feeds.items()}
+        request = Request(net, target, given, wanted)
         (at_layer,) = request.gradients([tensor])
         return net.apply(feeds, [layer])[0], request.score, at_layer
 

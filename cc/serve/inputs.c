@@ -165,16 +165,15 @@ static TF_Tensor* DefaultFeed(const Signature* signature,
 }
 
 // Every row of an explanation is one example, so the inputs that leave their
-// first dimension open must agree on it. A vector of one value, and one row of
-// what has a default, are broadcast by the graph. Signatures that are not
-// tfsal's may pair inputs as they like.
+// first dimension open must agree on it. One row of what has a default is
+// broadcast by the graph. Signatures that are not tfsal's may pair inputs as
+// they like.
 static void CheckBatch(const Signature* signature, TF_Tensor* const* feeds) {
   int first = -1;
   for (int i = 0; i < signature->num_inputs; ++i) {
     const TensorSpec* spec = &signature->inputs[i];
     if (TF_NumDims(feeds[i]) == 0 || (spec->rank && spec->dims[0] >= 0) ||
-        (TF_Dim(feeds[i], 0) == 1 &&
-         (TF_NumDims(feeds[i]) == 1 || spec->fallback.at)))
+        (TF_Dim(feeds[i], 0) == 1 && spec->fallback.at))
       continue;
     if (first < 0) first = i;
     if (TF_Dim(feeds[i], 0) != TF_Dim(feeds[first], 0))

@@ -57,12 +57,13 @@ static void ReadQuoted(Header* header, char* text, size_t size) {
   header->at = end + 1;
 }
 
-// Bytes of a string, which 'S5' says, or -1: another kind of `descr`.
+// Bytes of a string, which 'S5' says, or -1: another kind of `descr`. NumPy
+// writes no 'S0', of which a small file could hold any number.
 static int64_t StringSize(const char* descr) {
   if (descr[0] != 'S' || descr[1] < '0' || descr[1] > '9') return -1;
   char* end;
   int64_t size = strtoimax(descr + 1, &end, 10);
-  return *end || size > INT32_MAX ? -1 : size;
+  return *end || size < 1 || size > INT32_MAX ? -1 : size;
 }
 
 static void ReadDescr(Header* header, NpyArray* array) {
@@ -72,16 +73,16 @@ static void ReadDescr(Header* header, NpyArray* array) {
   char descr[16];
   ReadQuoted(header, descr, sizeof descr);
   int64_t string = descr[0] ? StringSize(descr + 1) : -1;
-  const DType* dtype = string >= 0 ? DTypeOf(TF_STRING)
-                       : descr[0]  ? DTypeOfNpy(descr + 1)
-                                   : NULL;
+  const DType* dtype = string > 0 ? DTypeOf(TF_STRING)
+                       : descr[0] ? DTypeOfNpy(descr + 1)
+                                  : NULL;
   if (!dtype || !strchr("<>|=", descr[0]))
     Fail(kExitFailed,
          "%s: arrays of dtype '%s' are not supported; give bool, integers, "
          "floats, complex numbers or bytes ('S')",
          header->path, descr);
   array->dtype = dtype;
-  array->size = string >= 0 ? (size_t)string : dtype->size;
+  array->size = string > 0 ? (size_t)string : dtype->size;
   if (descr[0] == '>' && dtype->size > 1)
     Fail(kExitFailed,
          "%s: big-endian data ('%s'); save array.astype('<%s') instead",

@@ -26,10 +26,13 @@ void RefuseWrongClass(const Signature* signature, TF_Tensor* const* outputs) {
     ConvertElements(dtype, (const char*)TF_TensorData(tensor) + k * dtype->size,
                     DTypeOf(TF_INT64), &value, 1);
     if (value == -2)
-      Fail(kExitFailed,
-           "the class_index of row %" PRId64
-           " is out of range for this model; -1 asks for the top class",
-           k / per_row);
+      Fail(
+          kExitFailed,
+          "row %" PRId64
+          " has no answer: its class_index is out of range for this model (-1 "
+          "asks for the top class), its score is NaN, or its image file cannot "
+          "be read",
+          k / per_row);
   }
 }
 

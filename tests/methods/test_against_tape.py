@@ -8,7 +8,7 @@ import networks
 import numpy as np
 import pytest
 import tensorflow as tf
-from everywhere import BY_TAPE, METHODS
+from everywhere import BY_TAPE, ELSEWHERE, METHODS
 from reference import error, keras_answer
 
 import tfsal
@@ -38,6 +38,11 @@ def images(net, count=3, seed=1):
 
 def on_features(kind):
     return kind(layer="features") if "layer" in kind.__dataclass_fields__ else kind()
+
+
+def test_every_method_has_an_oracle():
+    ours = {n for n, kind in tfsal.list_methods().items() if kind.__module__.startswith("tfsal.")}
+    assert ours == BY_TAPE.keys() | ELSEWHERE
 
 
 @each_method

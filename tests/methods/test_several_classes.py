@@ -59,7 +59,7 @@ def test_the_best_classes_in_order(net, jit_compile):
 
 
 def test_more_than_there_are(net):
-    with pytest.raises(InputError, match="Row 0 has no answer"):
+    with pytest.raises(InputError, match="the 6 best classes.*has 5"):
         tfsal.GradCAM()(net, X, class_indices=[-1] * 6)
 
 
@@ -91,7 +91,7 @@ def test_export(net, tmp_path):
         )
         assert np.isnan(one["attribution"][1, 2]).all()
         assert np.isfinite(one["attribution"][[0, 2]]).all()
-    assert tfsal.serving.check(bundle)
+    assert all(f.problem is None and f.ran for f in tfsal.serving.check(bundle))
     unit = read_contract(bundle)["signatures"]["cam"]["inputs"]["class_indices"]["unit"]
     assert "best" in unit
 
@@ -118,6 +118,15 @@ def test_export_with_pictures(net, tmp_path):
 @pytest.mark.parametrize(
     ("count", "message"), [(0, "1 or more"), (2.0, "1 or more"), (6, "has 5 classes")]
 )
+def test_export_for_a_score_without_classes(tmp_path):
+    outputs = lambda x: {"a": tf.reduce_sum(x, 1), "b": tf.reduce_sum(x**2, 1)}  # noqa: E731
+    net = tfsal.load(outputs, specs=tf.TensorSpec([None, 4], name="x"))
+    target = tfsal.GraphScore(lambda values, _: values["a"] * values["b"])
+    method = tfsal.VanillaGradient(target=target)
+    with pytest.raises(ExportError, match="has no classes"):
+        tfsal.export(net, tmp_path / "b", [method], classes_per_example=2)
+
+
 def test_export_of_a_number_that_does_not_fit(net, count, message, tmp_path):
     with pytest.raises(ExportError, match=message):
         tfsal.export(net, tmp_path / "b", [tfsal.GradCAM()], classes_per_example=count)

@@ -47,6 +47,7 @@ HOSTILE = {
     "strings_short": (npy(described("'|S3'"), bytes(5)), "string [2] takes 6 bytes"),
     "strings_huge": (npy(described("'|S2147483647'", shape="(17179869184,)")), "not possible"),
     "strings_beyond": (npy(described("'|S99999999999'"), bytes(8)), "not supported"),
+    "strings_empty": (npy(described("'|S0'", shape="(1000000000,)")), "not supported"),
     "strings_no_size": (npy(described("'|S'"), bytes(8)), "not supported"),
     "void": (npy(described("'|V2'"), bytes(4)), "'|V2'"),
     "empty_descr": (npy(described("''"), bytes(8)), "not supported"),

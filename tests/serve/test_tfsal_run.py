@@ -293,7 +293,7 @@ def test_explanations(answer, run, reference, tmp_path, signature):
 
     out = tmp_path / "refused"
     wrong = {"x": x, "class_index": np.array([0, 3, 4])}
-    refused(run(signature, wrong, "--output-dir", str(out)), "class_index of row 1", "out of range")
+    refused(run(signature, wrong, "--output-dir", str(out)), "row 1 has no answer", "out of range")
     assert not out.exists()
 
     bad = x.copy()

@@ -144,7 +144,11 @@ def test_a_signal_leaves_no_file_behind(runner, bundle, tmp_path, with_shim, num
     np.save(tmp_path / "size.npy", np.array(3))
     command = [runner, bundle, "--signature", "big", "--input", f"size={tmp_path}/size.npy"]
     with subprocess.Popen(
-        [*command, "--output-dir", out], env=with_shim(sleep_ms=500), stdout=subprocess.DEVNULL
+        [*command, "--output-dir", out],
+        env=with_shim(sleep_ms=500),
+        stdout=subprocess.DEVNULL,
+        # A shell lets what it runs in the background ignore SIGINT.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     ) as process:
         while not list(out.glob(".tfsal_run.*")):
             assert process.poll() is None

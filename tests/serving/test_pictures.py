@@ -88,6 +88,32 @@ def opened(files):
 # ---------------------------------------------------------------- answers
 
 
+def test_a_broken_file_with_extras_and_several_classes(case, tmp_path):
+    adaptive = tfsal.IntegratedGradients(tolerance=0.5, max_steps=8)
+    options = {"image_bytes": True, "overlay": True, "preprocess": TORCH}
+    path = tfsal.export(case.net, tmp_path / "b", [adaptive], classes_per_example=2, **options)
+    files = np.array([FILES[0], b"no image", FILES[1]], object)
+    answer = in_session(path, "integrated_gradients", {"image_bytes": files})
+    assert answer["class_index"].shape == answer["tolerance_reached"].shape == (3, 2)
+    assert (answer["class_index"][1] == -2).all() and (answer["evaluations"][1] == -1).all()
+    assert not answer["tolerance_reached"][1].any()
+    assert np.isnan(answer["attribution"][1]).all() and not any(answer["overlay_png"][1])
+    assert np.isfinite(answer["attribution"][[0, 2]]).all()
+    assert opened(answer["overlay_png"][[0, 2]].ravel()).shape == (4, 32, 48, 3)
+
+
+def test_a_model_of_fixed_batches_takes_files(tmp_path):
+    image = keras.Input(batch_shape=(2, 8, 8, 3), name="photo")
+    h = keras.layers.Conv2D(4, 3, activation="relu")(image)
+    h = keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(h))
+    net = tfsal.load(keras.Model(image, h))
+    options = {"image_bytes": True, "preprocess": TORCH}
+    path = tfsal.export(net, tmp_path / "b", [tfsal.GradCAM()], **options)
+    answer = in_session(path, "gradcam", files_of(*FILES[:2]))
+    assert np.isfinite(answer["heatmap"]).all() and answer["heatmap"].shape == (2, 8, 8)
+    assert all(f.problem is None and f.ran for f in check(path))
+
+
 @pytest.mark.parametrize("name", list(METHODS))
 @pytest.mark.parametrize("host", [in_session, in_python])
 def test_files_give_what_arrays_give(case, host, name):

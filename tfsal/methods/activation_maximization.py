@@ -1,6 +1,7 @@
 """Activation maximization: an input made to score high, instead of an input explained."""
 
 import dataclasses
+import math
 from typing import ClassVar, Literal
 
 import tensorflow as tf
@@ -78,11 +79,13 @@ class ActivationMaximization(InputGradientMethod, name="activation_maximization"
         super().__post_init__()
         if self.steps < 1:
             raise MethodError(f"steps is 1 or more, not {self.steps}.")
-        if not self.step_size > 0:
+        if not 0 < self.step_size < math.inf:
             raise MethodError(f"step_size is more than 0, not {self.step_size}.")
         for name in ("l2", "total_variation", "jitter", "noise"):
-            if not getattr(self, name) >= 0:
+            if not 0 <= getattr(self, name) < math.inf:
                 raise MethodError(f"{name} is 0 or more, not {getattr(self, name)}.")
+        if self.start != "input" and not math.isfinite(self.start):
+            raise MethodError(f"start is 'input' or a number, not {self.start}.")
         if self.clip is not None and not self.clip[0] < self.clip[1]:
             raise MethodError(f"clip is (lowest, highest), not {self.clip}.")
 

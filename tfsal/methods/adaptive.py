@@ -8,6 +8,8 @@ import tensorflow as tf
 SLOTS = 32
 # Places at least, so that no path ends because a first guess happens to add up.
 LEAST = 4
+# An interval this narrow is not divided: its middle would soon be one of its ends.
+NARROWEST = 2.0**-20
 
 
 class Place(NamedTuple):
@@ -221,7 +223,8 @@ def _beyond(values, than):
 
 
 def _error(width, slope, other, difference):
-    return tf.abs(width * (slope + other) / 2 - difference)
+    error = tf.abs(width * (slope + other) / 2 - difference)
+    return tf.where(width < NARROWEST, -tf.ones_like(error), error)
 
 
 def _like(weight, values):

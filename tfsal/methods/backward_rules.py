@@ -40,11 +40,12 @@ class _RuleMethod:
         """See Method. With gates, whose gradient can be chosen."""
         return net.gated()
 
-    def check_activations(self, net):
-        """Raises a GradientError where an activation on the way has no rule."""
+    def check_activations(self, net, names):
+        """Raises a GradientError where an activation has no rule on the way from these inputs."""
         if self.without_rule == "differentiate":
             return
-        way = {op_name(t): t for t in net.flow(self.target.tensors(net)).order}
+        inputs = [net.inputs[name].tensor for name in names]
+        way = {op_name(t): t for t in net.flow(self.target.tensors(net), inputs).order}
         _, unknown = net.activations
         refused = [(net.layer_name(way[op]), what) for op, what in unknown.items() if op in way]
         if refused:
@@ -76,7 +77,7 @@ class _InputRuleMethod(_RuleMethod, InputGradientMethod):
     def check(self, net):
         """See Method."""
         super().check(net)
-        self.check_activations(net)
+        self.check_activations(net, self.explained(net))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,6 +155,10 @@ class GuidedGradCAM(_RuleMethod, Method, name="guided_gradcam"):
         super().__post_init__()
         self._cam()
 
+    def layer_tensors(self, net):
+        """Names of the tensors that the map is drawn on."""
+        return self._cam().layer_tensors(net)
+
     def _cam(self):
         options = {"token_grid": self.token_grid, "skip_tokens": self.skip_tokens}
         return GradCAM(self.layer, target=self.target, **options)
@@ -178,8 +183,7 @@ class GuidedGradCAM(_RuleMethod, Method, name="guided_gradcam"):
         """See Method."""
         self._cam().check(net)
         name, _ = self._under(net)
-        self._guided(name).explained(net)
-        self.check_activations(net)
+        self.check_activations(net, self._guided(name).explained(net))
 
     def attribute(self, request):
         """See Method."""

@@ -40,7 +40,11 @@ class Baseline(abc.ABC):
         """
 
     def check(self, info):
-        """Raises a TfsalError when this is no baseline for an input."""
+        """Raises a TfsalError when this is no baseline for an input.
+
+        Args:
+          info: TensorInfo of the input.
+        """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +60,10 @@ class Constant(Baseline):
     def __post_init__(self):
         """Checks the value."""
         _check_numbers("a constant baseline", self.value)
+
+    def check(self, info):
+        """See Baseline."""
+        _check_range(info, self.value)
 
     def of(self, x, info, seed, stream):
         """See Baseline."""
@@ -241,6 +249,8 @@ class Given(Baseline):
                 f"The baseline has the shape {list(self.array.value.shape)}; the input "
                 f"'{info.name}' takes {list(info.shape[1:])}."
             )
+        value = self.array.value
+        _check_range(info, *((value.min(), value.max()) if value.size else ()))
 
     def _value(self, info):
         value = self.array.value
@@ -290,6 +300,15 @@ def _check_numbers(what, *values):
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not math.isfinite(value):
             raise MethodError(f"{what} is made of finite numbers, not {value!r}.")
+
+
+def _check_range(info, *values):
+    low, high = float(info.dtype.min), float(info.dtype.max)
+    if values and not low <= min(values) <= max(values) <= high:
+        raise InputError(
+            f"The baseline goes from {min(values):g} to {max(values):g}, beyond the "
+            f"{info.dtype.name} of the input '{info.name}'."
+        )
 
 
 def _check_count(count):

@@ -295,6 +295,11 @@ def _check_class_indices(class_indices, count, classes):
             f"{index.dtype} {list(index.shape)}."
         )
     _check_classes("class_indices", index, count, classes)
+    most = (index == -1).sum(axis=1).max(initial=0)
+    if classes is not None and most > classes:
+        raise InputError(
+            f"class_indices asks for the {most} best classes (-1), and the model has {classes}."
+        )
     return tf.constant(index, tf.int32)
 
 

@@ -65,6 +65,12 @@ class ExpectedGradients(PathMethod, name="expected_gradients"):
         super().check(net)
         if self.references is None:
             raise MethodError("references= is needed: typical inputs, an array [M, ...].")
+        for name, _ in self.references if isinstance(self.references, tuple) else ():
+            if name not in self.explained(net):
+                raise InputError(
+                    f"There are references for '{name}'; the inputs that are explained: "
+                    f"{', '.join(self.explained(net))}."
+                )
         for name in self.explained(net):
             shape = self._of(net, name).value.shape[1:]
             if not net.inputs[name].shape[1:].is_compatible_with(shape):
@@ -88,8 +94,10 @@ class ExpectedGradients(PathMethod, name="expected_gradients"):
             place = random.uniform(seeds, samples, [], stream=1)
             begin, points, change = {}, {}, {}
             for name, value in x.items():
+                rows = repeat(value, copies)
                 reference = tf.cast(tf.gather(references[name], which), value.dtype)
-                change[name] = repeat(value, copies) - reference
+                reference = tf.broadcast_to(reference, tf.shape(rows))  # a color, for all positions
+                change[name] = rows - reference
                 along = tf.reshape(place, [-1] + [1] * (value.shape.rank - 1))
                 dtype = request.feeds[name].dtype
                 points[name] = tf.cast(

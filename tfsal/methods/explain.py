@@ -64,7 +64,7 @@ def _answer(method, request, count):
 
     def keep(value):
         rows = tf.reshape(good, tf.concat([[-1], tf.ones([tf.rank(value) - 1], tf.int32)], 0))
-        return tf.where(rows, value, tf.constant(_bad(value.dtype), value.dtype))[:count]
+        return tf.where(rows, value, tf.constant(bad_value(value.dtype), value.dtype))[:count]
 
     return {
         "attribution": tf.nest.map_structure(keep, attribution),
@@ -75,7 +75,8 @@ def _answer(method, request, count):
     }
 
 
-def _bad(dtype):
+def bad_value(dtype):
+    """What stands in the rows of an explanation that have no answer."""
     return float("nan") if dtype.is_floating else False if dtype.is_bool else -1
 
 

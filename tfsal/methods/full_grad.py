@@ -9,7 +9,7 @@ from tfsal import visualize
 from tfsal.errors import InputError
 from tfsal.graph.biases import find_biases
 from tfsal.methods.gradient import InputGradientMethod, single
-from tfsal.ops.precision import at_least_float32
+from tfsal.ops.precision import at_least_float32, at_one_dtype
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +72,7 @@ class FullGrad(InputGradientMethod, name="fullgrad"):
         ]
         for bias, gradient in zip(biases, gradients[len(everything) :], strict=True):
             shares.append(gradient * tf.cast(_value(bias, request.evaluation), gradient.dtype))
+        shares = list(at_one_dtype(dict(enumerate(shares))).values())
         total = tf.add_n([_sum_of_rows(share) for share in shares])
         request.extras["completeness_gap"] = total - tf.cast(request.score, total.dtype)
         own = dict(zip(everything, shares, strict=False))
@@ -81,9 +82,10 @@ class FullGrad(InputGradientMethod, name="fullgrad"):
         )
 
     def _map(self, request, name, own, layers):
-        """[N, *spatial] of one input: its own share and those of the layers of its rank."""
+        """[N, *spatial] of one input: its own share and those of later layers of its rank."""
         net = request.net
         info = net.inputs[name]
+        after = set(net.flow(self.target.tensors(net), [info.tensor]).order)
         rank = len(info.spatial)
         first = 2 if info.channels_first else 1
         size = tf.shape(own)[first : first + rank]
@@ -91,7 +93,7 @@ class FullGrad(InputGradientMethod, name="fullgrad"):
         sums = {}  # Layers of one size are summed before they are resized.
         for bias, share in layers:
             info = net.tensor(bias.tensor)
-            if len(info.spatial) == rank and info.batched:
+            if len(info.spatial) == rank and info.batched and bias.tensor in after:
                 key = bias.tensor if None in info.spatial else info.spatial
                 sums.setdefault(key, []).append(self._layer(share, info))
         for maps in sums.values():

@@ -56,6 +56,11 @@ class NoisyMethod(Method):
             object.__setattr__(self, "target", self.base.target)
         elif self.target != self.base.target:
             object.__setattr__(self, "base", dataclasses.replace(self.base, target=self.target))
+        if "tolerance_reached" in self.base.extras:
+            raise MethodError(
+                f"{type(self).__name__} cannot tell which of its samples came within a tolerance: "
+                "give its base steps= instead of tolerance=."
+            )
         if self.samples < 1:
             raise MethodError(f"samples is 1 or more, not {self.samples}.")
         if not 0 <= self.stdev < math.inf:

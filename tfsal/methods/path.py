@@ -20,7 +20,7 @@ from tfsal.methods.chunks import (
 )
 from tfsal.methods.gradient import InputGradientMethod, single
 from tfsal.methods.request import repeat
-from tfsal.ops.precision import at_least_float32
+from tfsal.ops.precision import at_one_dtype
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +39,12 @@ class PathMethod(InputGradientMethod):
     }
 
     def values(self, request):
-        """{input name: [N, ...] float32 or float64} of the inputs to explain."""
-        return {k: at_least_float32(request.feeds[k]) for k in self.explained(request.net)}
+        """{input name: [N, ...]} of the inputs to explain, all float32 or all float64."""
+        return at_one_dtype({k: request.feeds[k] for k in self.explained(request.net)})
+
+    def input_gradients(self, request):
+        """See InputGradientMethod; in the dtype of `values`."""
+        return at_one_dtype(super().input_gradients(request))
 
     def asked_at(self, request, points):
         """The Request at {input name: [N, c, ...]}."""
@@ -59,7 +63,7 @@ class PathMethod(InputGradientMethod):
         total = sum(
             tf.reduce_sum(a, axis=list(range(1, a.shape.rank))) for a in attributions.values()
         )
-        change = tf.cast(request.score - start, total.dtype)
+        change = tf.cast(request.score, total.dtype) - tf.cast(start, total.dtype)
         request.extras["completeness_gap"] = total - change
 
 
@@ -86,6 +90,11 @@ class BaselineMethod(PathMethod):
         if isinstance(given, dict):
             given = tuple(given.items())
         if isinstance(given, tuple):
+            if not all(isinstance(part, tuple) and len(part) == 2 for part in given):
+                raise MethodError(
+                    "baseline= is one baseline, or {input name: baseline}. An array of numbers is "
+                    "np.array(...)."
+                )
             given = tuple((name, baseline_of(value)) for name, value in given)
         else:
             given = baseline_of(given)

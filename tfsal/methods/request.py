@@ -184,11 +184,17 @@ class Request:
         if not any(self.net.tensor(t).dtype == tf.float16 for t in way):
             return self._differentiate(tensors, way, 1.0, rule)
         found = self._differentiate(tensors, way, _SCALE_UP, rule)
-        return tf.cond(
-            self._overflowed(found),
-            lambda: self.at({})._differentiate(tensors, way, _SCALE_DOWN, rule),
-            lambda: found,
-        )
+        overflowed = self._overflowed(found)
+
+        def mended():
+            smaller = self.at({})._differentiate(tensors, way, _SCALE_DOWN, rule)
+            # Row by row: what one example needs must not change its neighbours.
+            return [
+                tf.where(tf.reshape(overflowed, [-1] + [1] * (new.shape.rank - 1)), new, old)
+                for new, old in zip(smaller, found, strict=True)
+            ]
+
+        return tf.cond(tf.reduce_any(overflowed), mended, lambda: found)
 
     def _differentiate(self, tensors, way, scale, rule):
         seed = tf.fill(tf.shape(self.score), tf.constant(scale, self.score.dtype))
@@ -205,12 +211,12 @@ class Request:
         return found if scale == 1 else [g / scale for g in found]
 
     def _overflowed(self, gradients):
-        """True when a row with a finite score has a gradient that is not."""
+        """[N] bool: the rows with a finite score and a gradient that is not."""
         finite = [
             tf.reduce_all(tf.math.is_finite(g), axis=list(range(1, g.shape.rank)))
             for g in gradients
         ]
-        return tf.reduce_any(tf.math.is_finite(self.score) & ~tf.reduce_all(finite, axis=0))
+        return tf.math.is_finite(self.score) & ~tf.reduce_all(finite, axis=0)
 
     def _way(self, tensors):
         return self.net.flow(self.target.tensors(self.net), tensors).order

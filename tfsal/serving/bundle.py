@@ -15,6 +15,7 @@ from tfsal.graph.model_graph import ModelGraph
 from tfsal.kernels import library
 from tfsal.methods.base import Method
 from tfsal.methods.call import check_internal_batch_size
+from tfsal.methods.target import GraphScore
 from tfsal.quiet import quiet_logger
 from tfsal.serving import audit, guard
 from tfsal.serving.contract import (
@@ -97,7 +98,7 @@ def export(
     earlier = earlier_explanations(net.path)
     own = _own_signatures(net, rewrite_default, replaced=set(methods) & set(earlier))
     _check_names(methods, own)
-    _check_warmup(net, warmup_batch_sizes)
+    _check_warmup(net, warmup_batch_sizes, example)
     _check_target(path, overwrite)
     pictures = plan_pictures(net, preprocess or _recorded(net.path), image_bytes, overlay)
     feeds = guard.example_feeds(net, example)
@@ -182,8 +183,8 @@ def _requests(meta_graph, signatures, feeds, pictures):
             continue
         given = dict(feeds)
         if name in signatures and pictures and pictures.image_bytes:
-            pixels = pictures.preprocess.undo(given.pop(pictures.image))[0]
-            given[signatures[name].renamed.get(BYTES, BYTES)] = guard.image_file(pixels)
+            images = pictures.preprocess.undo(given.pop(pictures.image))
+            given[signatures[name].renamed.get(BYTES, BYTES)] = guard.image_files(images)
         if {key for key in definition.inputs if key not in definition.defaults} <= set(given):
             requests[name] = given
     return requests
@@ -270,14 +271,24 @@ def _check_classes_per_example(net, methods, count):
         return
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         raise ExportError(f"classes_per_example is an int, 1 or more, not {count!r}.")
-    known = [n for m in methods.values() if (n := m.target.class_count(net)) is not None]
+    targets = [m.target for m in methods.values()]
+    if any(isinstance(t, GraphScore) and t.class_count(net) is None for t in targets):
+        raise ExportError(
+            "classes_per_example is for scores of classes, and this GraphScore has no classes."
+        )
+    known = [n for t in targets if (n := t.class_count(net)) is not None]
     if known and min(known) < count:
         raise ExportError(f"classes_per_example={count}, and the model has {min(known)} classes.")
 
 
-def _check_warmup(net, batch_sizes):
+def _check_warmup(net, batch_sizes, example):
     if batch_sizes:
         serving_protos()
+        if example is None and any(info.dtype == tf.string for info in net.inputs.values()):
+            raise ExportError(
+                "Warm-up requests for a model that takes strings need an example=: TensorFlow "
+                "Serving refuses a model whose warm-up fails."
+            )
     fixed = {i.shape[0] for i in net.inputs.values() if i.shape.rank} - {None}
     wrong = [size for size in batch_sizes if size < 1 or fixed - {size}]
     if wrong:

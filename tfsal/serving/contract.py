@@ -17,7 +17,8 @@ FILE = pathlib.Path("assets.extra") / "tfsal.json"
 
 _UNITS = {
     "heatmap": "relative importance, 0 to 1",
-    "class_index": "index of the explained class; -2 where it was out of range or the input NaN",
+    "class_index": "index of the explained class; -2 where there is no answer: an index out of "
+    "range, a NaN, a file that cannot be read",
 }
 _OVERLAY_UNIT = "PNG file, RGB: the heatmap over the input image; empty where class_index is -2"
 _FLOATS = ("float", "bfloat")

@@ -65,12 +65,15 @@ def made_up(name, dtype, shape):
     return np.full(sizes, 0.5 if dtype.is_floating else 0, dtype.as_numpy_dtype)
 
 
-def image_file(pixels):
-    """A PNG file of [H, W, 3 or 1] numbers in [0, 1], as an array [1] of bytes."""
-    levels = np.round(np.clip(np.nan_to_num(pixels), 0, 1) * 255).astype(np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels).save(file, "png")
-    return np.array([file.getvalue()], object)
+def image_files(images):
+    """PNG files of [N, H, W, 3 or 1] numbers in [0, 1], as an array [N] of bytes."""
+    levels = np.round(np.clip(np.nan_to_num(images), 0, 1) * 255).astype(np.uint8)
+    files = []
+    for image in levels:
+        file = io.BytesIO()
+        Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(file, "png")
+        files.append(file.getvalue())
+    return np.array(files, object)
 
 
 def made_up_feeds(signature, files=None):
@@ -88,7 +91,8 @@ def made_up_feeds(signature, files=None):
         if name in signature.defaults:
             continue
         if name == files:
-            feeds[name] = image_file(np.full([8, 8, 3], 0.5))
+            count = max(info.tensor_shape.dim[0].size, 1)
+            feeds[name] = image_files(np.full([count, 8, 8, 3], 0.5))
             continue
         if info.dtype == tf.string.as_datatype_enum:
             raise InputError(f"The input '{name}' takes strings.")

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tfsal import visualize
 from tfsal.errors import ExportError, MethodError
+from tfsal.methods.explain import bad_value
 from tfsal.serving.image_files import read_or_none
 from tfsal.serving.preprocess import Preprocess
 
@@ -77,7 +78,8 @@ class Pictures:
             return read_or_none(file, lambda pixels: (self.preprocess(pixels), False), nothing)
 
         specs = tf.TensorSpec(shape, tf.float32), tf.TensorSpec([], tf.bool)
-        images, broken = tf.map_fn(read, files, fn_output_signature=specs)
+        # A photo takes a hundred megabytes while it is read, so not all of a batch at once.
+        images, broken = tf.map_fn(read, files, parallel_iterations=4, fn_output_signature=specs)
         if self.dtype.is_floating:
             return tf.cast(images, self.dtype), broken
         return tf.saturate_cast(tf.round(images), self.dtype), broken
@@ -91,23 +93,23 @@ class Pictures:
           net: the ModelGraph.
 
         Returns:
-          The results with NaN in those rows, -1 in extras of integers, -2 for the class; integers
-          and strings that the model itself returns stay.
+          The results with NaN in those rows, in extras of integers -1 and of booleans False, and -2
+          for the class; integers and strings that the model itself returns stay.
         """
 
-        def blank(value, integer=None):
-            bad = float("nan") if value.dtype.is_floating else integer
-            if bad is None:
-                return value
-            return tf.where(rows(value), tf.constant(bad, value.dtype), value)
+        def blank(value):
+            return tf.where(rows(value), tf.constant(bad_value(value.dtype), value.dtype), value)
 
         def rows(value):
             ones = tf.ones([tf.rank(value) - 1], tf.int32)
             return tf.reshape(broken, tf.concat([[-1], ones], 0))
 
-        own = {k: blank(v) if net.outputs[k].batched else v for k, v in results["outputs"].items()}
+        own = {
+            name: blank(value) if value.dtype.is_floating and net.outputs[name].batched else value
+            for name, value in results["outputs"].items()
+        }
         ours = {k: v for k, v in results.items() if k != "outputs"}
-        ours = tf.nest.map_structure(lambda value: blank(value, integer=-1), ours)
+        ours = tf.nest.map_structure(blank, ours)
         resolved = ours["class_index"]
         ours["class_index"] = tf.where(rows(resolved), -2, resolved)
         return {**ours, "outputs": own}
