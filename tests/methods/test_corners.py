@@ -160,10 +160,10 @@ def test_a_sparse_map_does_not_vanish():
     attribution = np.zeros((2, 100, 100, 1), "f4")
     attribution[0, 3, :50] = 5
     attribution[0, 4, 0] = -5
-    for show, low in ((visualize.grayscale, 1), (visualize.diverging, 0)):
+    for show, low, zero in ((visualize.grayscale, 1, 0), (visualize.diverging, 0, 0.5)):
         maps = show(attribution).numpy()
         assert maps[0, 3, 7] == 1 and maps[0, 4, 0] == low
-        assert not maps[1].any()
+        assert (maps[1] == zero).all()
 
 
 def test_an_empty_batch_of_a_model_with_a_constant_output():
