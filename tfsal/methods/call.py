@@ -130,7 +130,7 @@ def _check_question(method, net, question, count):
 def _traced(method, net, how, several):
     method.check(net)
     specs = argument_specs(method, net, several)
-    # XLA:CPU runs the gradient of a convolution 20 times slower inside a loop than outside.
+    # XLA:CPU runs the gradient of a convolution much slower inside a loop than outside.
     bodies = bool(how.jit_compile) and method.loops and not _accelerated()
 
     def explanation(*arguments):
