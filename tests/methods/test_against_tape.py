@@ -226,5 +226,5 @@ def test_leaves_the_model_as_it_was(built):
         kind().explain(net, x)
     assert model.get_config() == config
     np.testing.assert_array_equal(model(x), before)
-    for now, then in zip(model.get_weights(), weights, strict=True):
-        np.testing.assert_array_equal(now, then)
+    for after, earlier in zip(model.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(after, earlier)

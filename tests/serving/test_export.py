@@ -158,8 +158,8 @@ def test_the_model_is_as_it_was(built, tmp_path):
     tfsal.export(tfsal.load(model), tmp_path / "1", METHODS)
     assert model.get_config() == config
     np.testing.assert_array_equal(model(IMAGES), before)
-    for now, then in zip(model.get_weights(), weights, strict=True):
-        np.testing.assert_array_equal(now, then)
+    for after, earlier in zip(model.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(after, earlier)
 
 
 # ---------------------------------------------------------------- defaults and wrong values
