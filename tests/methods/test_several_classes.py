@@ -115,9 +115,6 @@ def test_export_with_pictures(net, tmp_path):
         assert np.abs(drawn.numpy().astype(int) - expected.numpy().astype(int)).max() <= 1
 
 
-@pytest.mark.parametrize(
-    ("count", "message"), [(0, "1 or more"), (2.0, "1 or more"), (6, "has 5 classes")]
-)
 def test_export_for_a_score_without_classes(tmp_path):
     outputs = lambda x: {"a": tf.reduce_sum(x, 1), "b": tf.reduce_sum(x**2, 1)}  # noqa: E731
     net = tfsal.load(outputs, specs=tf.TensorSpec([None, 4], name="x"))
@@ -127,6 +124,9 @@ def test_export_for_a_score_without_classes(tmp_path):
         tfsal.export(net, tmp_path / "b", [method], classes_per_example=2)
 
 
+@pytest.mark.parametrize(
+    ("count", "message"), [(0, "1 or more"), (2.0, "1 or more"), (6, "has 5 classes")]
+)
 def test_export_of_a_number_that_does_not_fit(net, count, message, tmp_path):
     with pytest.raises(ExportError, match=message):
         tfsal.export(net, tmp_path / "b", [tfsal.GradCAM()], classes_per_example=count)
