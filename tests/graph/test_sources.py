@@ -115,6 +115,7 @@ def test_mixed_precision_is_near_float32(built, tmp_path):
         net = tfsal.load(source)
         assert net.tensor(net.resolve("features")).dtype == tf.float16
         assert_same(tfsal_answer(net, inputs, CLASS_INDEX), reference, 1e-2)
+        check_everywhere(net, inputs, CLASS_INDEX, reference, tolerance=1e-2)
 
 
 def test_one_logit_scores_both_classes(built):
