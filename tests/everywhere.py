@@ -90,6 +90,18 @@ class Everything(Method):
         return method.heatmap(request, attribution["gradcam"])
 
 
+def _amplified(maps):
+    """How much more than other methods a first component may move with rounding, at least 1.
+
+    A first eigenvalue close to the second one turns its vector by rounding / their distance.
+    """
+    distances = []
+    for x in maps.astype("f8").reshape(len(maps), -1, maps.shape[-1]):
+        first, second = np.append(np.linalg.svd(x - x.mean(0), compute_uv=False) ** 2, 0)[:2]
+        distances.append((first - second) / first)
+    return max(1, 0.1 / min(distances))
+
+
 def check_everywhere(
     net,
     inputs,
@@ -122,6 +134,11 @@ def check_everywhere(
     added = {} if region is None else {"region": region}
     assert len(order) == len(floats)
 
+    allowed = {
+        "eigencam": tolerance * _amplified(reference.activations),
+        "eigengradcam": tolerance * _amplified(reference.activations * reference.at_layer),
+    }
+
     def compare(attribution, score, executor):
         found = {"score": error(score, reference.score)}
         for kind in METHODS:
@@ -133,7 +150,8 @@ def check_everywhere(
                 key = f"{kind.name}/{name}" if several else kind.name
                 found[key] = error(attribution[key], expected)
         print(executor, {k: f"{v:.1e}" for k, v in found.items()})
-        assert all(e <= tolerance for e in found.values()), (executor, found)
+        wrong = {k: e for k, e in found.items() if not e <= allowed.get(k, tolerance)}
+        assert not wrong, (executor, wrong, allowed)
 
     if not xla:
         with pytest.raises(CompileError):

@@ -164,6 +164,22 @@ def test_outputs_resolve_first(built):
         assert net.resolve(name) == info.tensor
 
 
+def test_a_layer_that_is_an_output_too():
+    """The layer's map, not that of the output's copy, which no other score runs through."""
+    image = keras.layers.Input([8, 8, 3], name="image")
+    features = keras.layers.Conv2D(4, 3, activation="softplus", name="features")(image)
+    scores = keras.layers.Dense(3, name="scores")(keras.layers.Flatten()(features))
+    net = tfsal.load(keras.Model(image, [features, scores]))
+    assert net.layer("features").op == "Softplus"
+    assert net.layer("features").tensor != net.resolve("features") == net.outputs["features"].tensor
+    x, target = batch(2, 8, 8, 3), tfsal.ClassScore(output="scores")
+    alone = tfsal.load(keras.Model(image, scores))
+    np.testing.assert_array_equal(
+        tfsal.GradCAM("features", target=target).explain(net, x).attribution,
+        tfsal.GradCAM("features").explain(alone, x).attribution,
+    )
+
+
 def test_an_ambiguous_name_lists_what_it_may_be():
     def tower(name):
         inner = keras.layers.Input([8, 8, 3])

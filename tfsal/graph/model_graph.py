@@ -290,6 +290,13 @@ class ModelGraph:
         """Returns a TensorInfo for the output of every layer, in topological order."""
         return [self._info(name, tensor) for name, tensor in self._names.table.items()]
 
+    def layer(self, name) -> TensorInfo:
+        """Returns a layer by name, also where an output is called the same; else as `resolve`.
+
+        An output is a copy at the graph's end: no score runs through it.
+        """
+        return self.tensor(self._names.table.get(name) or self.resolve(name))
+
     def layer_name(self, tensor) -> str:
         """Returns what a person calls this tensor."""
         names = {t: n for n, t in self._names.table.items()}

@@ -98,29 +98,28 @@ class CamMethod(Method):
           LayerError: a layer is unknown, off the way to the score, or without positions.
         """
         if self.layer is None:
-            return [net.resolve(net.default_layer_for(self.target))]
+            return [net.layer(net.default_layer_for(self.target)).tensor]
         layers = self.layer if isinstance(self.layer, tuple) else (self.layer,)
         return [self._layer_tensor(net, layer) for layer in layers]
 
     def _layer_tensor(self, net, layer):
-        tensor = net.resolve(layer)
+        info = net.layer(layer)
         flow = net.flow(self.target.tensors(net))
         maps = [layer.name for layer in net.layers() if layer.is_map]
         hint = f"Layers with positions: ..., {', '.join(maps[-5:]) or 'none'}."
-        if not net.tensor(tensor).is_map:
-            info = net.tensor(tensor)
+        if not info.is_map:
             lacks = "no positions to draw a map on"
             if info.channels_first:
                 lacks = "its channels come first, which maps are not made for"
             elif not info.batched:
                 lacks = "not one map per example"
             raise LayerError(f"The layer '{layer}' has the shape {info.shape}: {lacks}. {hint}")
-        if tensor not in flow:
+        if info.tensor not in flow:
             raise LayerError(
                 f"The layer '{layer}' is not on the way from the inputs to the score of this "
                 f"target. {hint}"
             )
-        return tensor
+        return info.tensor
 
     def check(self, net):
         """See Method; warns of a layer that part of the score goes around."""
