@@ -3,17 +3,21 @@
 On two trained networks, the demonstration's and one on scikit-learn's digits. The gap is the sum of
 the attribution minus the change of the score, over the change of the score (or a thousandth of the
 score, where the change is smaller). Rows are what the model computed, those of examples that were
-done included, in batches of 8. Run with `python -m benchmarks.completeness`.
+done included, in batches of 8. With PAIR's library installed, also the time it takes to be as
+exact. Run with `python -m benchmarks.completeness`.
 """
 
 import argparse
+import bisect
+import importlib.util
 import statistics
 
-from benchmarks.timing import interleaved, machine
+from benchmarks.timing import interleaved, machine, ratio
 from tfsal.quiet import import_tensorflow
 
 RULES = ("midpoint", "gauss_legendre", "trapezoid", "left", "right", "pair")
 BATCH = 8
+MOST_STEPS = 1024  # of PAIR's rule, when it is asked to be as exact
 
 
 def main():
@@ -34,6 +38,8 @@ def main():
     print(machine())
     for name, (model, images) in networks(options).items():
         report(name, model, images, options)
+        if importlib.util.find_spec("saliency"):
+            against_pair(model, images, options)
 
 
 def networks(options):
@@ -71,6 +77,34 @@ def networks(options):
     }
 
 
+def split(images):
+    """The images in batches."""
+    return [images[i : i + BATCH] for i in range(0, len(images), BATCH)]
+
+
+def change_of_score(net, batches):
+    """[images] by how much the score changes from black to the image: gaps are relative to it."""
+    import numpy as np
+
+    import tfsal
+
+    gradient = tfsal.VanillaGradient()
+    answers = [gradient.explain(net, batch) for batch in batches]
+    black = [
+        gradient.explain(net, 0 * batch, answer.class_index).score
+        for batch, answer in zip(batches, answers, strict=True)
+    ]
+    score = np.concatenate([answer.score for answer in answers])
+    return np.maximum(np.abs(score - np.concatenate(black)), 1e-3 * np.abs(score))
+
+
+def relative_gaps(answers, scale):
+    """[images] of the Explanations of all batches."""
+    import numpy as np
+
+    return np.abs(np.concatenate([a.extras["completeness_gap"] for a in answers])) / scale
+
+
 def report(name, model, images, options):
     """Prints the curve of every rule, and what adapting takes."""
     import numpy as np
@@ -78,21 +112,14 @@ def report(name, model, images, options):
     import tfsal
 
     net = tfsal.load(model)
-    batches = [images[i : i + BATCH] for i in range(0, len(images), BATCH)]
-    scores = [tfsal.VanillaGradient().explain(net, batch) for batch in batches]
-    score = np.concatenate([s.score for s in scores])
-    classes = [s.class_index.numpy() for s in scores]
-    black = [
-        tfsal.VanillaGradient().explain(net, 0 * b, c).score
-        for b, c in zip(batches, classes, strict=True)
-    ]
-    scale = np.maximum(np.abs(score - np.concatenate(black)), 1e-3 * np.abs(score))
+    batches = split(images)
+    scale = change_of_score(net, batches)
 
     def answers(method):
         return [method.explain(net, batch) for batch in batches]
 
     def gaps(found):
-        return np.abs(np.concatenate([a.extras["completeness_gap"] for a in found])) / scale
+        return relative_gaps(found, scale)
 
     print(f"\n{name}: {len(images)} images; median relative gap, and share within the tolerance")
     enough = {}
@@ -134,6 +161,71 @@ def report(name, model, images, options):
     for name, times in seconds.items():
         each = statistics.median(times) / len(images)
         print(f"  {name:26} {each * 1e3:8.2f} ms an image")
+
+
+def against_pair(model, images, options):
+    """Prints the time of PAIR's library, given our compiled gradient, to be as exact as we are."""
+    import numpy as np
+    import saliency.core as pair
+
+    import tfsal
+
+    net = tfsal.load(model)
+    batches = split(images)
+    scale = change_of_score(net, batches)
+
+    def gaps(method):
+        return relative_gaps([method.explain(net, b) for b in batches], scale)
+
+    gradient = tfsal.VanillaGradient()
+    first = batches[0]
+    classes = gradient.explain(net, first).class_index.numpy()
+
+    def by_pair(steps):
+        for image, index in zip(first, classes, strict=True):
+
+            def call(x, call_model_args=None, expected_keys=None, index=index):
+                gradients = gradient(net, x.astype("float32"), index).numpy()
+                return {pair.base.INPUT_OUTPUT_GRADIENTS: gradients}
+
+            pair.IntegratedGradients().GetMask(image, call, x_steps=steps, batch_size=BATCH)
+
+    promises = {
+        f"{options.share:.0%} within {options.tolerance}": lambda g: (
+            np.mean(g <= options.tolerance) >= options.share
+        )
+    }
+    ours = {next(iter(promises)): tfsal.IntegratedGradients(tolerance=options.tolerance)}
+    for steps in (16, 50):
+        method = tfsal.IntegratedGradients(steps=steps)
+        median = np.median(gaps(method))
+        label = f"median gap {median:.4f} ({steps} steps)"
+        promises[label] = lambda g, median=median: np.median(g) <= median
+        ours[label] = method
+    for label, kept in promises.items():
+        steps = bisect.bisect_left(
+            range(MOST_STEPS),
+            True,
+            lo=2,
+            key=lambda n: bool(kept(gaps(tfsal.IntegratedGradients(steps=n, rule="pair")))),
+        )
+        if steps == MOST_STEPS:
+            print(f"  {label}: not reached by PAIR's rule in {MOST_STEPS} steps")
+            continue
+        seconds = interleaved(
+            {
+                "tfsal": lambda label=label: ours[label](net, first).numpy(),
+                "PAIR": lambda steps=steps: by_pair(steps),
+            },
+            options.rounds,
+            warmup=1,
+        )
+        times = {k: statistics.median(v) / BATCH * 1e3 for k, v in seconds.items()}
+        print(
+            f"  {label}: PAIR's library needs {steps} steps, {times['PAIR']:.2f} ms an image "
+            f"against {times['tfsal']:.2f}: {ratio(seconds, 'PAIR', 'tfsal'):.1f} times",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """What Integrated Gradients and SmoothGrad cost beside so many input gradients.
 
 ResNet50 and MobileNetV2 at 224 x 224, random weights. The floor is the number of steps times the
-best time of one input gradient per image, over batch sizes and over graph and XLA. Run with
+best time of one input gradient per image, over batch sizes and over graph and XLA; the methods run
+as a call without options runs them. Run with
 `python -m benchmarks.paths`; with the libraries of `benchmarks/peers.txt` installed beside, also
 against them.
 """
@@ -41,37 +42,42 @@ def report(name, model, images, options):
     import tfsal
 
     net = tfsal.load(model)
+    largest = max(options.batches)
     executors = {"graph": False} if options.no_xla else {"graph": False, "XLA": True}
-    methods = {
-        "gradient": (tfsal.VanillaGradient(), 1),
-        f"IG {options.steps}": (
-            tfsal.IntegratedGradients(steps=options.steps),
-            options.steps,
-        ),
-        f"SmoothGrad {options.samples}": (
-            tfsal.SmoothGrad(samples=options.samples),
-            options.samples,
-        ),
-    }
-    contenders, per_image = {}, {}
-    for kind, (method, evaluations) in methods.items():
-        for executor, jit in executors.items():
-            for batch in options.batches if kind == "gradient" else (1, max(options.batches)):
-                label = f"{kind}, {executor}, batch {batch}"
-                contenders[label] = lambda m=method, j=jit, b=batch: m(
-                    net, images[:b], 0, jit_compile=j
-                ).numpy()
-                per_image[label] = (kind, batch, evaluations)
+    contenders, evaluations, rows = {}, {}, {}
+
+    def add(label, count, batch, run):
+        contenders[label], evaluations[label], rows[label] = run, count, batch
+
+    gradient = tfsal.VanillaGradient()
+    for executor, jit in executors.items():
+        for b in options.batches:
+            add(
+                f"gradient, {executor}, batch {b}",
+                1,
+                b,
+                lambda j=jit, b=b: gradient(net, images[:b], 0, jit_compile=j).numpy(),
+            )
+    for label, method, count in (
+        ("IG", tfsal.IntegratedGradients(steps=options.steps), options.steps),
+        ("SmoothGrad", tfsal.SmoothGrad(samples=options.samples), options.samples),
+    ):
+        for b in sorted({1, largest}):
+            add(
+                f"{label} {count}, as called, batch {b}",
+                count,
+                b,
+                lambda m=method, b=b: m(net, images[:b], 0).numpy(),
+            )
     for label, run in peers(model, net, images[:1], options).items():
-        contenders[label] = run
-        per_image[label] = (label, 1, options.steps)
+        add(label, options.steps, 1, run)
     seconds = interleaved(contenders, options.rounds, warmup=1)
-    each = {k: statistics.median(v) / per_image[k][1] for k, v in seconds.items()}
-    floor = min(t for k, t in each.items() if per_image[k][0] == "gradient")
+    each = {k: statistics.median(v) / rows[k] for k, v in seconds.items()}
+    floor = min(t for k, t in each.items() if evaluations[k] == 1)
     print(f"\n{name}, {options.size} x {options.size}: ms per image, medians of {options.rounds}")
     for label, time in each.items():
-        ratio = time / (floor * per_image[label][2])
-        print(f"  {label:36} {time * 1e3:10.1f}   {ratio:6.2f} x the floor")
+        ratio = time / (floor * evaluations[label])
+        print(f"  {label:36} {time * 1e3:10.1f}   {ratio:6.2f} x the floor", flush=True)
 
 
 def peers(model, net, images, options):
