@@ -27,7 +27,7 @@ NATIVE_NOTE = $(BIN)/python -c \
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help venv build demo gallery test zoo test-all bench bench-kernels sanitize cuda lint format clean retry
+.PHONY: help venv build demo gallery test zoo test-all bench bench-kernels sanitize cuda cuda-ops lint format clean retry
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -83,16 +83,21 @@ cuda: ## compile the CUDA kernels and, where there is a GPU, check and time them
 		cc/kernels/cuda_check.cu $(CAM) -o build/cuda_check
 	@build/cuda_check; code=$$?; [ $$code -eq 77 ] || exit $$code
 
+cuda-ops: $(STAMPS)/build ## build the GPU kernels of the TensorFlow ops too (nvcc; minutes)
+	@echo "Building the ops' GPU kernels for sm_75 to sm_90..."
+	@TFSAL_CUDA=1 $(PIP) install --no-build-isolation -e .
+	@$(RUN) $(BIN)/python -c 'from tfsal.kernels import status; print(status())' 2>/dev/null
+
 lint: $(STAMPS)/test ## check style and format (ruff, clang-format)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@if [ -d cc ]; then find cc -name '*.[ch]' -o -name '*.cc' | xargs -r \
+	@if [ -d cc ]; then find cc -name '*.[ch]' -o -name '*.cc' -o -name '*.cu' | xargs -r \
 		$(BIN)/clang-format --dry-run -Werror; fi
 
 format: $(STAMPS)/test ## put the code into that style
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
-	@if [ -d cc ]; then find cc -name '*.[ch]' -o -name '*.cc' | xargs -r \
+	@if [ -d cc ]; then find cc -name '*.[ch]' -o -name '*.cc' -o -name '*.cu' | xargs -r \
 		$(BIN)/clang-format -i; fi
 
 clean: ## remove what was built, and the caches; .venv stays

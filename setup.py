@@ -60,6 +60,7 @@ TENSORFLOW = "tensorflow_cc"
 KERNEL_SOURCES = ("cc/kernels/cam.cc", "cc/kernels/loops.cc")
 # -Wno-psabi: wide vectors never cross a call. Hidden: two libraries hold the same kernels.
 CXX = "-std=c++17 -O3 -ffp-contract=fast -fvisibility=hidden -fPIC -shared -Wno-psabi".split()
+FLAGS_OF = {"CC": "CFLAGS", "CXX": "CXXFLAGS", "NVCC": "NVCCFLAGS"}
 # TensorFlow's headers warn, and allocate for the widest vectors.
 OPS = ("-w", "-DEIGEN_MAX_ALIGN_BYTES=64", "-D_GLIBCXX_USE_CXX11_ABI=1")
 
@@ -91,6 +92,26 @@ TARGETS = [
         headers=("pybind11",),
     ),
 ]
+# Minutes of compiling, for a GPU that most machines lack: built where TFSAL_CUDA=1 asks for it.
+CUDA_TARGET = Target(
+    "_cam_gpu.so",
+    ("cc/ops/gpu/*.cu", "cc/ops/gpu/*.cc"),
+    (
+        *"-std=c++17 -O3 -shared --threads 0 -Xcompiler=-fPIC,-w,-fvisibility=hidden".split(),
+        *(f"-gencode=arch=compute_{a},code=sm_{a}" for a in (75, 80, 86, 89, 90)),
+        "-gencode=arch=compute_90,code=compute_90",
+        *OPS[1:],
+    ),
+    libraries=(FRAMEWORK,),
+    variable="NVCC",
+    compilers=("nvcc",),
+)
+
+
+def targets() -> list[Target]:
+    """Returns what this build is to make."""
+    wanted = os.environ.get("TFSAL_CUDA", "0") not in ("", "0")
+    return [*TARGETS, CUDA_TARGET] if wanted else TARGETS
 
 
 class NotBuilt(Exception):
@@ -177,11 +198,11 @@ def compile_command(
             *(f"-l:lib{library}.so.2" for library in target.libraries),
             *(f"-Wl,-rpath,{place}" for place in run_paths(tensorflow)),
         ]
-    return [
+    command = [
         *compiler,
         *target.flags,
         f'-DTFSAL_TENSORFLOW="{importlib.metadata.version("tensorflow")}"',
-        *shlex.split(os.environ.get("CFLAGS" if target.variable == "CC" else "CXXFLAGS", "")),
+        *shlex.split(os.environ.get(FLAGS_OF[target.variable], "")),
         *(f"-I{folder}" for folder in include_folders(target, tensorflow)),
         *sources,
         "-o",
@@ -191,6 +212,14 @@ def compile_command(
         "-pthread",
         *shlex.split(os.environ.get("LDFLAGS", "")),
     ]
+    return [for_nvcc(word) for word in command] if target.variable == "NVCC" else command
+
+
+def for_nvcc(word: str) -> str:
+    """Returns a word of a compiler's command as nvcc passes it on to the host's compiler."""
+    if word.startswith("-Wl,"):
+        return "-Xlinker=" + word[len("-Wl,") :]
+    return {"-pthread": "-Xcompiler=-pthread"}.get(word, word.replace("-l:", "-Xlinker=-l:"))
 
 
 def is_current(target: Target, output: pathlib.Path, tensorflow: pathlib.Path) -> bool:
@@ -199,6 +228,8 @@ def is_current(target: Target, output: pathlib.Path, tensorflow: pathlib.Path) -
         return False
     inputs = [ROOT / "setup.py", tensorflow / "libtensorflow_cc.so.2"]
     folders = {(ROOT / pattern).parent for pattern in target.sources}
+    if target.variable == "NVCC":
+        folders |= {ROOT / "cc/kernels", ROOT / "cc/ops"}  # of whose headers it is made
     inputs += [path for folder in folders for path in folder.glob("*") if path.is_file()]
     return all(path.stat().st_mtime < output.stat().st_mtime for path in inputs)
 
@@ -237,7 +268,7 @@ def build_target(target: Target, folder: pathlib.Path) -> None:
 
 
 class BuildNative(Command):
-    """The step of `build` that makes TARGETS: into the wheel, or in place when editable."""
+    """The step of `build` that makes all targets: into the wheel, or in place when editable."""
 
     description = "build the native parts against the installed TensorFlow"
     user_options: list = []
@@ -258,10 +289,12 @@ class BuildNative(Command):
         folder.mkdir(parents=True, exist_ok=True)
         log = folder / BUILD_LOG
         log.unlink(missing_ok=True)
+        if CUDA_TARGET not in targets():
+            (folder / CUDA_TARGET.name).unlink(missing_ok=True)  # of older sources, by now
         failures = {}
         # The compilers are processes: threads only wait for them.
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            jobs = {t.name: pool.submit(build_target, t, folder) for t in TARGETS}
+            jobs = {t.name: pool.submit(build_target, t, folder) for t in targets()}
         for name, job in jobs.items():
             try:
                 job.result()

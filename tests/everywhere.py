@@ -11,7 +11,7 @@ import pytest
 import twins
 from hosts import identical, in_session, without_python
 from networks import batch, plain, plain_weights
-from reference import assert_same, class_score, differentiate, error, feeds_of, tfsal_answer
+from reference import class_score, differentiate, error, feeds_of
 
 import tfsal
 from tfsal.errors import CompileError
@@ -190,6 +190,5 @@ def check_plain(load, middle=lambda h: h, xla=True):
 
     reference = differentiate(run, [x], class_index)
     net = load()
-    assert_same(tfsal_answer(net, [x], class_index), reference)
     check_everywhere(net, [x], class_index, reference, xla=xla)
     return net

@@ -1,5 +1,6 @@
 """setup.py's helpers and tfsal.kernels: what is built, where it looks, what is said without it."""
 
+import dataclasses
 import importlib.util
 import os
 import pathlib
@@ -145,7 +146,7 @@ def test_tensorflow_is_found_without_importing_it(build):
 
 def test_every_target_has_sources_and_a_source_distribution_holds_them(build):
     graft = (ROOT / "MANIFEST.in").read_text()
-    for target in build.TARGETS:
+    for target in [*build.TARGETS, build.CUDA_TARGET]:
         for pattern in target.sources:
             assert list(ROOT.glob(pattern)), pattern
             assert f"graft {pattern.split('/')[0]}" in graft
@@ -229,3 +230,50 @@ def test_a_target_builds_and_runs(build, monkeypatch, tmp_path):
     build.build_target(build.TARGETS[0], tmp_path)
     done = subprocess.run([tmp_path / "tfsal_run"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("2.21.")
+
+
+@pytest.mark.slow  # nvcc takes most of a minute for one kind of GPU
+@pytest.mark.native
+def test_the_gpu_kernels_build_and_register(build, tmp_path):
+    """Loading them needs no GPU; running them does."""
+    if not shutil.which("nvcc"):
+        pytest.skip("no nvcc")
+    one = [f for f in build.CUDA_TARGET.flags if "gencode" not in f]
+    target = dataclasses.replace(
+        build.CUDA_TARGET, flags=(*one, "-gencode=arch=compute_90,code=sm_90")
+    )
+    build.build_target(target, tmp_path)
+    code = (
+        "import pathlib, sys, tfsal.quiet as q; q.import_tensorflow()\n"
+        "from tfsal.kernels import library\n"
+        "library._GPU = pathlib.Path(sys.argv[1]); library._load()\n"
+        "from tensorflow.python.framework import kernels as k\n"
+        "for op in 'GradCam GradCamPlusPlus XGradCam HiResCam LayerCam WeightedCam'.split():\n"
+        "    found = k.get_registered_kernels_for_op('Tfsal' + op).kernel\n"
+        "    print(op, sum(kernel.device_type == 'GPU' for kernel in found))\n"
+    )
+    # In a process of its own: from then on the methods there believe that they can use a GPU.
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / target.name],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        env={**os.environ, "TFSAL_COMPOSITE": "0"},
+    )
+    assert [line.split()[1] for line in done.stdout.splitlines()] == ["4"] * 6, done.stdout
+
+
+def test_nvcc_gets_the_words_it_understands(build, tmp_path):
+    command = build.compile_command(build.CUDA_TARGET, ["nvcc"], tmp_path, tmp_path / "out")
+    assert "-Xlinker=--no-as-needed" in command and "-Xcompiler=-pthread" in command
+    assert "-Xlinker=-l:libtensorflow_framework.so.2" in command
+    assert not [word for word in command if word.startswith(("-Wl,", "-l:"))]
+
+
+def test_gpu_kernels_are_built_where_they_are_asked_for(build, monkeypatch):
+    for value, wanted in {"1": True, "0": False, "": False}.items():
+        monkeypatch.setenv("TFSAL_CUDA", value)
+        assert (build.CUDA_TARGET in build.targets()) == wanted
+    monkeypatch.delenv("TFSAL_CUDA")
+    assert build.CUDA_TARGET not in build.targets()

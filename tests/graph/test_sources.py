@@ -47,7 +47,6 @@ def check_keras(model, source, **load):
     fixed = next(iter(net.inputs.values())).shape[0]
     inputs, classes = inputs_of(model, fixed or 3), CLASS_INDEX[:fixed]
     reference = keras_answer(model, inputs, classes)
-    assert_same(tfsal_answer(net, inputs, classes), reference)
     # Its loop keeps gradients in lists of a size that XLA cannot know.
     xla = not any(type(layer) is tf_keras.layers.LSTM for layer in model._flatten_layers())
     check_everywhere(net, inputs, classes, reference, xla=xla)

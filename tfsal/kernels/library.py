@@ -12,6 +12,7 @@ import warnings
 _HERE = pathlib.Path(__file__).resolve().parent
 _OPS = _HERE / "_cam_ops.so"
 _XLA = _HERE / "_cam_xla.so"
+_GPU = _HERE / "_cam_gpu.so"  # only where the build had nvcc and was asked for it
 PREFIX = "Tfsal"  # of the names of all our ops
 _MARK = rb"tfsal: built for TensorFlow ([\w.+-]+)"  # cc/ops/about.cc
 
@@ -100,7 +101,7 @@ def _why_composite():
 
 @functools.cache
 def _load():
-    """The module of ops. Both libraries or none: a method may be compiled by XLA at any time."""
+    """The module of ops. All libraries or none: a method may be compiled by XLA at any time."""
     import tensorflow as tf
 
     for path in (_OPS, _XLA):
@@ -112,6 +113,8 @@ def _load():
     try:
         ops = tf.load_op_library(str(_OPS))
         tf.load_library(str(_XLA))
+        if _GPU.exists():
+            tf.load_library(str(_GPU))
     except (tf.errors.OpError, OSError) as error:
         raise _Refused(f"it does not load: {str(error).splitlines()[0]}") from None
     return ops
