@@ -114,6 +114,19 @@ class Method(abc.ABC):
     def check(self, net):
         """Raises a TfsalError when this method cannot explain this model; before any tracing."""
 
+    def check_sizes(self, net, inputs):
+        """Raises a TfsalError when what this method holds does not fit the inputs.
+
+        Args:
+          net: the ModelGraph.
+          inputs: {name: TensorInfo} of the model's inputs; in a call of a model whose sizes are
+            open, those of the values given.
+        """
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Method):
+                value.check_sizes(net, inputs)
+
     def remark(self, extras):
         """Returns what the caller should be warned of, or None.
 

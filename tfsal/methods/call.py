@@ -71,6 +71,9 @@ def run(method, net, x, question, how):
     class_index = next(iter(asked.values()))
     several = None if question.class_indices is None else class_index.shape[1]
     function = net.memoize((method, how, several), lambda: _traced(method, net, how, several))
+    if not all(info.shape[1:].is_fully_defined() for info in net.inputs.values()):
+        given = {k: dataclasses.replace(i, shape=feeds[k].shape) for k, i in net.inputs.items()}
+        method.check_sizes(net, given)
     try:
         results = function(*feeds.values(), *asked.values())
     except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:

@@ -71,12 +71,16 @@ class ExpectedGradients(PathMethod, name="expected_gradients"):
                     f"There are references for '{name}'; the inputs that are explained: "
                     f"{', '.join(self.explained(net))}."
                 )
+        self.check_sizes(net, net.inputs)
+
+    def check_sizes(self, net, inputs):
+        """See Method."""
         for name in self.explained(net):
             shape = self._of(net, name).value.shape[1:]
-            if not net.inputs[name].shape[1:].is_compatible_with(shape):
+            if not inputs[name].shape[1:].is_compatible_with(shape):
                 raise InputError(
                     f"A reference has the shape {list(shape)}; the input '{name}' takes "
-                    f"{list(net.inputs[name].shape[1:])}."
+                    f"{list(inputs[name].shape[1:])}."
                 )
 
     def attribute(self, request):

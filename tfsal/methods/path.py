@@ -116,14 +116,18 @@ class BaselineMethod(PathMethod):
     def check(self, net):
         """See Method; a baseline must fit its input."""
         super().check(net)
-        for name in self.explained(net):
-            self._baseline_of(net, name).check(net.inputs[name])
+        self.check_sizes(net, net.inputs)
         for name, _ in self.baseline if isinstance(self.baseline, tuple) else ():
             if name not in self.explained(net):
                 raise InputError(
                     f"There is a baseline for '{name}'; the inputs that are explained: "
                     f"{', '.join(self.explained(net))}."
                 )
+
+    def check_sizes(self, net, inputs):
+        """See Method."""
+        for name in self.explained(net):
+            self._baseline_of(net, name).check(inputs[name])
 
     def check_repeatable(self, net, what):
         """Raises a MethodError when a model of fixed batches is to take several baselines at once.
