@@ -11,7 +11,7 @@ def accumulate(request, count, update, state, loops=False):
 
     Args:
       request: a Request of N rows.
-      count: how many numbers; int.
+      count: how many numbers; int, or scalar int32 tensor.
       update: function of (numbers [c] int32, real [c] bool, state) -> the new state. Where c does
         not divide the count, the last numbers repeat and are not real.
       state: nest of tensors.
@@ -38,6 +38,27 @@ def accumulate(request, count, update, state, loops=False):
         maximum_iterations=count,
     )
     return state
+
+
+def scores(request, count, ask):
+    """The score at each of many changes of the inputs.
+
+    Args:
+      request: a Request of N rows.
+      count: how many changes, as `accumulate` takes it.
+      ask: function of numbers [c] int32 -> the Request of N * c rows that has these changes.
+
+    Returns:
+      [N, count], in the dtype of the score.
+    """
+
+    def update(numbers, real, found):
+        score = tf.transpose(split_copies(ask(numbers).score, tf.size(numbers)))
+        score = tf.where(real[:, tf.newaxis], score, tf.zeros_like(score))
+        return tf.tensor_scatter_nd_add(found, numbers[:, tf.newaxis], score)
+
+    found = tf.zeros([count, request.count], request.score.dtype)
+    return tf.transpose(accumulate(request, count, update, found))
 
 
 def loop_body(request, function):
@@ -89,6 +110,8 @@ def chunk_size(request, count):
     """How many of `count` numbers go at once, a scalar int32 tensor."""
     if not request.repeatable:
         return tf.constant(1)
+    if tf.is_tensor(count):
+        return tf.clip_by_value(request.internal_batch_size // request.count, 1, count)
     most = min(request.internal_batch_size, count)
     best = [_least_idle(count, limit) for limit in range(1, most + 1)]
     limit = tf.clip_by_value(request.internal_batch_size // request.count, 1, most)
