@@ -28,7 +28,14 @@ def accumulate(request, count, update, state, loops=False):
 
     def body(first, state):
         numbers = first + offsets
-        return first + size, update(tf.minimum(numbers, count - 1), numbers < count, state)
+        real = numbers < count
+        state = update(tf.minimum(numbers, count - 1), real, state)
+        if request.progress is not None:
+            request.progress.advance(tf.reduce_sum(tf.cast(real, tf.int32)), state)
+        return first + size, state
+
+    if request.progress is not None:
+        request.progress.expect(count)
 
     _, state = tf.while_loop(
         lambda first, state: first < count,
@@ -66,6 +73,27 @@ def loop_body(request, function):
     if not request.compile_bodies:
         return function
     return tf.function(function, jit_compile=True, autograph=False)
+
+
+def round_body(request, function, rounds=None):
+    """As `loop_body`, for the body of a loop of its own, each call of which is one round.
+
+    Args:
+      request: a Request, whose progress is told.
+      function: function of tensors -> nest of tensors.
+      rounds: how many there are; None: not known beforehand.
+    """
+    function = loop_body(request, function)
+    if request.progress is None:
+        return function
+    request.progress.expect(rounds)
+
+    def told(*arguments):
+        results = function(*arguments)
+        request.progress.advance(tf.constant(1), results)
+        return results
+
+    return told
 
 
 def weighted_sum(values, weights):

@@ -39,6 +39,8 @@ class Request:
         random.
       internal_batch_size: rows that a method of many evaluations should evaluate at once.
       compile_bodies: compile the bodies of loops with XLA, where the function as a whole is not.
+      progress: a Progress that the loops tell how far they are, or None; not that of other inputs
+        (`at`), whose loops are inside.
       classes: [N] int32, the explained class of each example; [N, K] in a request for K classes,
         of which `about` takes one.
       extras: {name: tensor [N, ...]}; a method puts its further outputs here.
@@ -55,13 +57,14 @@ class Request:
         *,
         internal_batch_size=8,
         compile_bodies=False,
+        progress=None,
         classes=None,
         fed=None,
     ):
         """Evaluates the model once at `feeds`.
 
         Args:
-          net, target, feeds, region, internal_batch_size, compile_bodies: see the class.
+          net, target, feeds, region, internal_batch_size, compile_bodies, progress: see the class.
           wanted: class indices as asked for, [N] or [1] int32; or [N, K] or [1, K].
           seed: [N] or [1] int32, or None.
           classes: resolved class indices [N], when they are known already.
@@ -79,6 +82,7 @@ class Request:
         self.seed = None if seed is None else tf.broadcast_to(seed, tf.shape(classes)[:1])
         self.internal_batch_size = internal_batch_size
         self.compile_bodies = compile_bodies
+        self.progress = progress
         self.extras = {}
 
     @property
