@@ -150,6 +150,22 @@ def test_the_most_energetic_channels_are_each_example_s_own(case):
     assert len({tuple(row) for row in chosen}) > 1
 
 
+def test_energy_has_no_sign_and_neither_has_the_divisor():
+    """Channels -3x, x and 2x; the second example's score is the first's, negative."""
+    kernel, head = tf.constant([[[[-3.0, 1.0, 2.0]]]]), tf.constant([[1.0], [5.0], [6.0]])
+
+    def model(x):
+        total = tf.reduce_sum(tf.nn.conv2d(x, kernel, 1, "SAME"), [1, 2]) @ head
+        return tf.concat([total, tf.zeros_like(total)], 1)
+
+    x = np.abs(networks.batch(1, 4, 4, 1))
+    x = np.concatenate([x, -x])
+    found = AblationCAM(channels=1, relu=False)(oracles.load(model, 4, 4, 1), x, 0)
+    # y = 14 sum x, and without the first channel 17 sum x: the weight is -3/14, or 3/14.
+    expected = np.array([-3 / 14, 3 / 14])[:, None, None] * -3 * x[..., 0].astype("f8")
+    assert error(found, expected) < 1e-5
+
+
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_after_pooling_and_a_dense_layer_they_are_known(rank):
     """The score of a position alone is its share of CAM; a channel takes its own share away."""
