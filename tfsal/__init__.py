@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tfsal.errors import TfsalError
     from tfsal.graph import ModelGraph, load
     from tfsal.methods import (
+        AblationCAM,
         ActivationMaximization,
         BlurIG,
         ClassScore,
@@ -30,9 +31,11 @@ if TYPE_CHECKING:
         IntegratedGradients,
         LayerCAM,
         Method,
+        ReciproCAM,
         RegionScore,
         RespondCAM,
         SaliencyTubes,
+        ScoreCAM,
         SmoothGrad,
         SquareGrad,
         VanillaGradient,
@@ -47,6 +50,7 @@ _HOMES = {
     "tfsal.errors": ("TfsalError",),
     "tfsal.graph": ("ModelGraph", "load"),
     "tfsal.methods": (
+        "AblationCAM",
         "ActivationMaximization",
         "BlurIG",
         "ClassScore",
@@ -67,9 +71,11 @@ _HOMES = {
         "IntegratedGradients",
         "LayerCAM",
         "Method",
+        "ReciproCAM",
         "RegionScore",
         "RespondCAM",
         "SaliencyTubes",
+        "ScoreCAM",
         "SmoothGrad",
         "SquareGrad",
         "VanillaGradient",

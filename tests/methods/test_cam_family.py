@@ -12,6 +12,7 @@ from reference import error
 
 import tfsal
 from tfsal import (
+    AblationCAM,
     EigenCAM,
     EigenGradCAM,
     GradCAM,
@@ -20,6 +21,7 @@ from tfsal import (
     LayerCAM,
     RespondCAM,
     SaliencyTubes,
+    ScoreCAM,
     XGradCAM,
 )
 from tfsal.errors import LayerError, MethodError
@@ -69,7 +71,7 @@ def test_xgrad_cam_is_respond_cam_and_a_relu(cnn):
 
 def test_relu_defaults_are_the_papers():
     on = [kind for kind in tfsal.list_methods().values() if getattr(kind(), "relu", False)]
-    assert set(on) == {GradCAM, GradCAMPlusPlus, XGradCAM, LayerCAM}
+    assert set(on) == {GradCAM, GradCAMPlusPlus, XGradCAM, LayerCAM, ScoreCAM, AblationCAM}
 
 
 # ---------------------------------------------------------------- Grad-CAM++

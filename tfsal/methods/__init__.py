@@ -12,6 +12,9 @@ from tfsal.methods.gradient_cams import (
 )
 from tfsal.methods.eigen_cams import EigenCAM, EigenGradCAM
 from tfsal.methods.saliency_tubes import SaliencyTubes
+from tfsal.methods.score_cam import ScoreCAM
+from tfsal.methods.ablation_cam import AblationCAM
+from tfsal.methods.recipro_cam import ReciproCAM
 from tfsal.methods.gradient import GradientTimesInput, VanillaGradient
 from tfsal.methods.path import IntegratedGradients
 from tfsal.methods.expected_gradients import ExpectedGradients
@@ -24,6 +27,7 @@ from tfsal.methods.activation_maximization import ActivationMaximization
 from tfsal.methods.target import ClassScore, GraphScore, RegionScore
 
 __all__ = [
+    "AblationCAM",
     "ActivationMaximization",
     "BlurIG",
     "ClassScore",
@@ -44,9 +48,11 @@ __all__ = [
     "IntegratedGradients",
     "LayerCAM",
     "Method",
+    "ReciproCAM",
     "RegionScore",
     "RespondCAM",
     "SaliencyTubes",
+    "ScoreCAM",
     "SmoothGrad",
     "SquareGrad",
     "VanillaGradient",

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import tensorflow as tf
 
 from tfsal.errors import MethodError
-from tfsal.methods.chunks import loop_body
+from tfsal.methods.chunks import round_body
 from tfsal.methods.gradient import InputGradientMethod, absolute_heatmap, single
 from tfsal.ops import random
 from tfsal.ops.precision import at_least_float32
@@ -108,7 +108,7 @@ class ActivationMaximization(InputGradientMethod, name="activation_maximization"
 
         _, values = tf.while_loop(
             lambda step, _: step < self.steps,
-            loop_body(request, body),
+            round_body(request, body, self.steps),
             (tf.constant(0), self._start(request)),
             parallel_iterations=1,
             maximum_iterations=self.steps,

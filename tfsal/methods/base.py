@@ -145,6 +145,7 @@ class Method(abc.ABC):
         seed=0,
         internal_batch_size=8,
         jit_compile=None,
+        progress=None,
     ):
         """Explains a batch.
 
@@ -164,6 +165,11 @@ class Method(abc.ABC):
             far as there are that many (a batch larger than this goes as it is). It decides time
             and memory, not the result.
           jit_compile: compile with XLA; None: on a GPU or TPU yes, on a CPU no.
+          progress: show how far a method of many evaluations is, once it has run for half a
+            second. None: where a terminal (stderr) or a notebook is attached. There is no bar
+            inside a tf.function, nor where XLA compiles the whole (jit_compile=True on a GPU or
+            TPU): True is refused there. With a bar or without, Ctrl-C ends such a method after the
+            evaluations that are under way.
 
         Returns:
           The attribution: a tf.Tensor, signed and unnormalised; {input name: tf.Tensor} when
@@ -174,7 +180,7 @@ class Method(abc.ABC):
           LayerError, TargetError, GradientError: the method does not fit the model.
         """
         question = call.Question(class_index, class_indices, region, seed)
-        how = call.Run(internal_batch_size, jit_compile)
+        how = call.Run(internal_batch_size, jit_compile, progress)
         return call.run(self, net, x, question, how)["attribution"]
 
     def explain(
@@ -188,6 +194,7 @@ class Method(abc.ABC):
         seed=0,
         internal_batch_size=8,
         jit_compile=None,
+        progress=None,
     ):
         """Explains a batch and returns everything known of it.
 
@@ -197,7 +204,7 @@ class Method(abc.ABC):
           An Explanation.
         """
         question = call.Question(class_index, class_indices, region, seed)
-        how = call.Run(internal_batch_size, jit_compile, full=True)
+        how = call.Run(internal_batch_size, jit_compile, progress, full=True)
         results = call.run(self, net, x, question, how)
         return call.Explanation(**results)
 

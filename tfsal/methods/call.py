@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfsal.errors import CompileError, InputError
 from tfsal.graph.model_graph import ModelGraph
 from tfsal.graph.summary import shape_text
+from tfsal.methods import progress
 from tfsal.methods.explain import explain
 
 
@@ -56,6 +57,7 @@ class Run(typing.NamedTuple):
 
     internal_batch_size: int = 8
     jit_compile: bool | None = None
+    progress: bool | None = None
     full: bool = False
 
 
@@ -68,14 +70,22 @@ def run(method, net, x, question, how):
     asked = _check_question(method, net, question, _batch_size(net, feeds))
     if how.jit_compile is None:
         how = how._replace(jit_compile=_accelerated())
+    how = how._replace(progress=_shows_progress(method, how))
     class_index = next(iter(asked.values()))
     several = None if question.class_indices is None else class_index.shape[1]
-    function = net.memoize((method, how, several), lambda: _traced(method, net, how, several))
+    key = (method, how, several)
+    function, total = net.memoize(key, lambda: _traced(method, net, how, several))
     if not all(info.shape[1:].is_fully_defined() for info in net.inputs.values()):
         given = {k: dataclasses.replace(i, shape=feeds[k].shape) for k, i in net.inputs.items()}
         method.check_sizes(net, given)
+    arguments = [*feeds.values(), *asked.values()]
     try:
-        results = function(*feeds.values(), *asked.values())
+        if method.loops and tf.executing_eagerly():
+            results = progress.run(
+                function, arguments, method.name if how.progress else None, total
+            )
+        else:
+            results = function(*arguments)
     except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
         raise _cannot_compile(error) or error from None
     resolved = results["class_index"]
@@ -90,6 +100,26 @@ def run(method, net, x, question, how):
     if remark:
         warnings.warn(remark, stacklevel=3)
     return results
+
+
+def _shows_progress(method, how):
+    """Whether a call shows a bar.
+
+    Raises:
+      InputError: a bar is asked for where the call is part of another graph or one XLA program.
+    """
+    if how.progress is not None and not isinstance(how.progress, bool):
+        raise InputError(f"progress is None, True or False, not {how.progress!r}.")
+    if how.progress is False or not method.loops:
+        return False
+    why = None
+    if not tf.executing_eagerly():
+        why = "inside a tf.function, which may be saved or compiled, there is none"
+    elif how.jit_compile and not _compiles_bodies(method, how):
+        why = "with jit_compile=True XLA runs the whole explanation in one go on this device"
+    if why and how.progress:
+        raise InputError(f"progress=True needs a loop that TensorFlow runs; {why}.")
+    return not why and (how.progress or progress.attended())
 
 
 def _cannot_compile(error):
@@ -131,16 +161,23 @@ def _check_question(method, net, question, count):
 
 
 def _traced(method, net, how, several):
+    """(ConcreteFunction, what its progress comes to or None)."""
     method.check(net)
     specs = argument_specs(method, net, several)
-    # XLA:CPU runs the gradient of a convolution much slower inside a loop than outside.
-    bodies = bool(how.jit_compile) and method.loops and not _accelerated()
+    tickets = [tf.TensorSpec([], tf.int64, "ticket")] if how.progress else []
+    bodies = _compiles_bodies(method, how)
+    totals = [None]
 
     def explanation(*arguments):
+        told = None
+        if how.progress:
+            *arguments, ticket = arguments
+            told = progress.Progress(ticket)
         feeds = dict(zip(net.inputs, arguments, strict=False))
         asked = arguments[len(feeds) :]
         asked = {spec.name: value for spec, value in zip(specs, asked, strict=True)}
-        results = explain(method, net, feeds, asked, how.internal_batch_size, bodies)
+        results = explain(method, net, feeds, asked, how.internal_batch_size, bodies, told)
+        totals.append(told.total if told else None)
         if not how.full:
             results = {k: results[k] for k in ("attribution", "class_index", "extras")}
         return results
@@ -149,9 +186,14 @@ def _traced(method, net, how, several):
         explanation,
         autograph=False,
         jit_compile=bool(how.jit_compile) and not bodies,
-        input_signature=[info.spec for info in net.inputs.values()] + specs,
+        input_signature=[info.spec for info in net.inputs.values()] + specs + tickets,
     )
-    return function.get_concrete_function()
+    return function.get_concrete_function(), totals[-1]
+
+
+def _compiles_bodies(method, how):
+    # XLA:CPU runs the gradient of a convolution much slower inside a loop than outside.
+    return bool(how.jit_compile) and method.loops and not _accelerated()
 
 
 def argument_specs(method, net, several=None):

@@ -80,7 +80,7 @@ class CamMethod(Method):
         return maps[0] if len(maps) == 1 else self._fused(request.net, tensors, maps)
 
     def heatmap(self, request, attribution):
-        """See Method. The positive part, scaled by its maximum, at the input's resolution."""
+        """See Method; at the input's resolution, as `scaled` brings it to [0, 1]."""
         rank = attribution.shape.rank - 1
         under = self.input_under(request.net, rank)
         if under is not None:
@@ -89,7 +89,11 @@ class CamMethod(Method):
             known = request.feeds[name].shape[first : first + rank]
             attribution = visualize.resize(attribution, size)
             attribution = tf.ensure_shape(attribution, [attribution.shape[0], *known])
-        return visualize.positive(attribution)
+        return self.scaled(attribution)
+
+    def scaled(self, maps):
+        """[N, *spatial] in [0, 1] of maps: the positive part over its maximum."""
+        return visualize.positive(maps)
 
     def layer_tensors(self, net):
         """Returns the tensor names of the layers.
@@ -172,11 +176,18 @@ class CamMethod(Method):
 
     def input_under(self, net, rank):
         """(name, first spatial axis) of the input that the map is laid over, or None."""
-        tensor = self.layer_tensors(net)[0]
+        return next(iter(self.inputs_under(net, self.layer_tensors(net)[0], rank).items()), None)
+
+    def inputs_under(self, net, tensor, rank):
+        """{name: first spatial axis} of the inputs of a layer that have as many axes as its map."""
         reaching = net.flow([tensor]).reaching(tensor)
         inputs = {k: i for k, i in net.inputs.items() if i.tensor in reaching and i.batched}
         for channels in (1, 0):  # Inputs without channels only where there is no other.
-            for name, info in inputs.items():
-                if info.shape.rank == 1 + rank + channels:
-                    return name, 2 if channels and info.channels_first else 1
-        return None
+            found = {
+                name: 2 if channels and info.channels_first else 1
+                for name, info in inputs.items()
+                if info.shape.rank == 1 + rank + channels
+            }
+            if found:
+                return found
+        return {}

@@ -11,7 +11,7 @@ def accumulate(request, count, update, state, loops=False):
 
     Args:
       request: a Request of N rows.
-      count: how many numbers; int.
+      count: how many numbers; int, or scalar int32 tensor.
       update: function of (numbers [c] int32, real [c] bool, state) -> the new state. Where c does
         not divide the count, the last numbers repeat and are not real.
       state: nest of tensors.
@@ -28,7 +28,14 @@ def accumulate(request, count, update, state, loops=False):
 
     def body(first, state):
         numbers = first + offsets
-        return first + size, update(tf.minimum(numbers, count - 1), numbers < count, state)
+        real = numbers < count
+        state = update(tf.minimum(numbers, count - 1), real, state)
+        if request.progress is not None:
+            request.progress.advance(tf.reduce_sum(tf.cast(real, tf.int32)), state)
+        return first + size, state
+
+    if request.progress is not None:
+        request.progress.expect(count)
 
     _, state = tf.while_loop(
         lambda first, state: first < count,
@@ -40,11 +47,53 @@ def accumulate(request, count, update, state, loops=False):
     return state
 
 
+def scores(request, count, ask):
+    """The score at each of many changes of the inputs.
+
+    Args:
+      request: a Request of N rows.
+      count: how many changes, as `accumulate` takes it.
+      ask: function of numbers [c] int32 -> the Request of N * c rows that has these changes.
+
+    Returns:
+      [N, count], in the dtype of the score.
+    """
+
+    def update(numbers, real, found):
+        score = tf.transpose(split_copies(ask(numbers).score, tf.size(numbers)))
+        score = tf.where(real[:, tf.newaxis], score, tf.zeros_like(score))
+        return tf.tensor_scatter_nd_add(found, numbers[:, tf.newaxis], score)
+
+    found = tf.zeros([count, request.count], request.score.dtype)
+    return tf.transpose(accumulate(request, count, update, found))
+
+
 def loop_body(request, function):
     """The function, compiled with XLA on its own where `request.compile_bodies` says so."""
     if not request.compile_bodies:
         return function
     return tf.function(function, jit_compile=True, autograph=False)
+
+
+def round_body(request, function, rounds=None):
+    """As `loop_body`, for the body of a loop of its own, each call of which is one round.
+
+    Args:
+      request: a Request, whose progress is told.
+      function: function of tensors -> nest of tensors.
+      rounds: how many there are; None: not known beforehand.
+    """
+    function = loop_body(request, function)
+    if request.progress is None:
+        return function
+    request.progress.expect(rounds)
+
+    def told(*arguments):
+        results = function(*arguments)
+        request.progress.advance(tf.constant(1), results)
+        return results
+
+    return told
 
 
 def weighted_sum(values, weights):
@@ -89,6 +138,8 @@ def chunk_size(request, count):
     """How many of `count` numbers go at once, a scalar int32 tensor."""
     if not request.repeatable:
         return tf.constant(1)
+    if tf.is_tensor(count):
+        return tf.clip_by_value(request.internal_batch_size // request.count, 1, count)
     most = min(request.internal_batch_size, count)
     best = [_least_idle(count, limit) for limit in range(1, most + 1)]
     limit = tf.clip_by_value(request.internal_batch_size // request.count, 1, most)

@@ -5,7 +5,7 @@ import tensorflow as tf
 from tfsal.methods.request import Request
 
 
-def explain(method, net, feeds, asked, internal_batch_size=8, compile_bodies=False):
+def explain(method, net, feeds, asked, internal_batch_size=8, compile_bodies=False, progress=None):
     """Builds an explanation inside the function being traced.
 
     Nothing here asserts on values: a row whose class index is out of range or whose input holds a
@@ -19,7 +19,7 @@ def explain(method, net, feeds, asked, internal_batch_size=8, compile_bodies=Fal
         in its place `class_indices`: [N, K] or [1, K], K known, for K classes of each example at
         once. `region`: [N, *spatial] or [1, *spatial] float32 weights, for a target with regions.
         `seed`: [N] or [1] int32, for a random method.
-      internal_batch_size, compile_bodies: see Request.
+      internal_batch_size, compile_bodies, progress: see Request.
 
     Returns:
       {"attribution", "heatmap", "score", "class_index", "outputs", "extras"} of tensors;
@@ -39,6 +39,7 @@ def explain(method, net, feeds, asked, internal_batch_size=8, compile_bodies=Fal
         asked.get("seed"),
         internal_batch_size=internal_batch_size,
         compile_bodies=compile_bodies,
+        progress=progress,
     )
     if several:
         columns = tf.unstack(request.classes, axis=1)

@@ -6,7 +6,7 @@ from typing import ClassVar
 import tensorflow as tf
 
 from tfsal.errors import MethodError
-from tfsal.methods.chunks import loop_body, split_copies
+from tfsal.methods.chunks import round_body, split_copies
 from tfsal.methods.gradient import single
 from tfsal.methods.path import BaselineMethod
 
@@ -81,7 +81,7 @@ class GuidedIG(BaselineMethod, name="guided_ig"):
         nothing = tf.zeros_like(way)
         _, _, attribution = tf.while_loop(
             lambda number, *_: number < self.steps,
-            loop_body(request, step),
+            round_body(request, step, self.steps),
             (tf.constant(0), nothing, nothing),
             parallel_iterations=1,  # As in chunks.accumulate.
             maximum_iterations=self.steps,

@@ -13,7 +13,7 @@ from tfsal.methods.chunks import (
     accumulate,
     as_weights,
     join_copies,
-    loop_body,
+    round_body,
     shares,
     split_copies,
     weighted_sum,
@@ -286,7 +286,7 @@ class IntegratedGradients(BaselineMethod, name="integrated_gradients"):
         first = at(begin)
         own = {name: repeat(g, count) for name, g in self.input_gradients(request).items()}
         last = place(repeat(request.score, count), own)
-        evaluate = loop_body(request, evaluate)
+        evaluate = round_body(request, evaluate)
         means, used, reached = refine(evaluate, first, last, self.tolerance, self.max_steps)
         request.extras["evaluations"] = tf.reduce_sum(tf.reshape(used, [-1, count]), axis=1)
         request.extras["tolerance_reached"] = tf.reduce_all(tf.reshape(reached, [-1, count]), 1)

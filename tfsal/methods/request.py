@@ -33,11 +33,14 @@ class Request:
       net: the ModelGraph.
       target: the target.
       feeds: {input name: tensor}.
+      fed: {tensor name: tensor} of the model that stand in place of what it computes.
       region: [N, *spatial] weights for a RegionScore, else None.
       seed: [N] int32, what the noise of each example is drawn from; None for a method that is not
         random.
       internal_batch_size: rows that a method of many evaluations should evaluate at once.
       compile_bodies: compile the bodies of loops with XLA, where the function as a whole is not.
+      progress: a Progress that the loops tell how far they are, or None; not that of other inputs
+        (`at`), whose loops are inside.
       classes: [N] int32, the explained class of each example; [N, K] in a request for K classes,
         of which `about` takes one.
       extras: {name: tensor [N, ...]}; a method puts its further outputs here.
@@ -54,27 +57,32 @@ class Request:
         *,
         internal_batch_size=8,
         compile_bodies=False,
+        progress=None,
         classes=None,
+        fed=None,
     ):
         """Evaluates the model once at `feeds`.
 
         Args:
-          net, target, feeds, region, internal_batch_size, compile_bodies: see the class.
+          net, target, feeds, region, internal_batch_size, compile_bodies, progress: see the class.
           wanted: class indices as asked for, [N] or [1] int32; or [N, K] or [1, K].
           seed: [N] or [1] int32, or None.
           classes: resolved class indices [N], when they are known already.
+          fed: see the class; None: no tensors.
         """
         self.net = net
         self.target = target
         self.feeds = feeds
         self.region = region
-        self.evaluation = net.evaluate(feeds)
+        self.fed = fed or {}
+        self.evaluation = net.evaluate({**feeds, **self.fed})
         if classes is None:
             classes = target.classes(net, self.evaluation, wanted, region)
         self.classes = classes
         self.seed = None if seed is None else tf.broadcast_to(seed, tf.shape(classes)[:1])
         self.internal_batch_size = internal_batch_size
         self.compile_bodies = compile_bodies
+        self.progress = progress
         self.extras = {}
 
     @property
@@ -97,8 +105,9 @@ class Request:
         It works inside the body of a tf.while_loop.
 
         Args:
-          changed: {input name: tensor [R, ...]} of the inputs that are others; the rest stay as
-            they are.
+          changed: {input or tensor name: tensor [R, ...]} of what is another; the rest stays as
+            it is. What computes a tensor given here is not evaluated, but where a path goes around
+            it, from the inputs.
           copies: how many rows there are of each example, R = N * copies, those of one example
             together; int or scalar tensor.
           rows: instead of copies, [R] int32: the example that each row is of.
@@ -123,6 +132,8 @@ class Request:
             region = of_rows(tf.broadcast_to(region, each))
         if seed is None and self.seed is not None:
             seed = of_rows(self.seed)
+        fed = {name: of_rows(value) for name, value in self.fed.items()}
+        fed |= {name: value for name, value in changed.items() if name not in self.feeds}
         classes = of_rows(self.classes)
         return Request(
             self.net,
@@ -134,6 +145,7 @@ class Request:
             internal_batch_size=self.internal_batch_size,
             compile_bodies=self.compile_bodies,
             classes=classes,
+            fed=fed,
         )
 
     def about(self, classes):
