@@ -21,6 +21,7 @@ from tfsal.methods.guided_ig import GuidedIG
 from tfsal.methods.backward_rules import Deconvnet, GuidedBackprop, GuidedGradCAM
 from tfsal.methods.full_grad import FullGrad
 from tfsal.methods.activation_maximization import ActivationMaximization
+from tfsal.methods.occlusion import Occlusion
 from tfsal.methods.target import ClassScore, GraphScore, RegionScore
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "IntegratedGradients",
     "LayerCAM",
     "Method",
+    "Occlusion",
     "RegionScore",
     "RespondCAM",
     "SaliencyTubes",
