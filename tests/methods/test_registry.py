@@ -39,6 +39,7 @@ NAMES = {
     "blur_ig": tfsal.BlurIG,
     "guided_ig": tfsal.GuidedIG,
     "occlusion": tfsal.Occlusion,
+    "rise": tfsal.RISE,
 }
 
 

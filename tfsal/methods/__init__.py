@@ -22,6 +22,7 @@ from tfsal.methods.backward_rules import Deconvnet, GuidedBackprop, GuidedGradCA
 from tfsal.methods.full_grad import FullGrad
 from tfsal.methods.activation_maximization import ActivationMaximization
 from tfsal.methods.occlusion import Occlusion
+from tfsal.methods.rise import RISE
 from tfsal.methods.target import ClassScore, GraphScore, RegionScore
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "LayerCAM",
     "Method",
     "Occlusion",
+    "RISE",
     "RegionScore",
     "RespondCAM",
     "SaliencyTubes",

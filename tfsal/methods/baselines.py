@@ -271,9 +271,9 @@ class Given(Baseline):
 
 NAMES = {
     "constant": Constant,
-    "channel_mean": ChannelMean,
     "black_and_white": BlackAndWhite,
     "image_range": ImageRange,
+    "channel_mean": ChannelMean,
     "blurred": Blurred,
     "uniform": Uniform,
     "gaussian": Gaussian,

@@ -8,7 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfsal.errors import InputError, MethodError
-from tfsal.methods.perturbation import PerturbationMethod, add_to_map, fixed_positions
+from tfsal.methods.perturbation import (
+    PerturbationMethod,
+    add_to_map,
+    fixed_positions,
+    for_each_axis,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,8 +92,8 @@ class Occlusion(PerturbationMethod, name="occlusion"):
     def _patches(self, info):
         """[(begins [k] int32, size)] of the patches along each axis."""
         positions = fixed_positions(info, "a sliding patch")
-        sizes = _for_each_axis("patch", self.patch, positions, lambda i: -(-positions[i] // 8))
-        steps = _for_each_axis("stride", self.stride, positions, lambda i: -(-sizes[i] // 2))
+        sizes = for_each_axis("patch", self.patch, positions, [-(-n // 8) for n in positions])
+        steps = for_each_axis("stride", self.stride, positions, [-(-n // 2) for n in sizes])
         patches = []
         for axis, (length, size, step) in enumerate(zip(positions, sizes, steps, strict=True)):
             if size > length:
@@ -105,22 +110,6 @@ class Occlusion(PerturbationMethod, name="occlusion"):
             begins = np.minimum(np.arange(-(-last // step) + 1) * step, last)
             patches.append((begins.astype("int32"), size))
         return patches
-
-
-def _for_each_axis(name, value, positions, default):
-    """The value of a hyperparameter for each axis.
-
-    Raises:
-      InputError: there are not as many as axes.
-    """
-    if value is None:
-        return [default(axis) for axis in range(len(positions))]
-    values = value if isinstance(value, tuple) else (value,) * len(positions)
-    if len(values) != len(positions):
-        raise InputError(
-            f"{name}={value} is for {len(values)} axes; the positions of the input are {positions}."
-        )
-    return list(values)
 
 
 def _hidden(numbers, patches, positions):

@@ -72,10 +72,10 @@ class BaselineMethod(PathMethod):
     """Base of the path methods that begin at a baseline, or at several, and average.
 
     Attributes:
-      baseline: a number, an array, a name ("constant", "channel_mean", "black_and_white",
-        "image_range", "blurred", "uniform", "gaussian", with settings as in "blurred(sigma=5)"), one of the
-        classes of `tfsal.methods.baselines`, or {input name: one of these}. Several baselines are
-        averaged.
+      baseline: a number, an array, a name ("constant", "black_and_white", "image_range",
+        "channel_mean", "blurred", "uniform", "gaussian", with settings as in "blurred(sigma=5)"),
+        one of the classes of `tfsal.methods.baselines`, or {input name: one of these}. Several
+        baselines are averaged.
     """
 
     baseline: Baseline | tuple[tuple[str, Baseline], ...] = Constant()

@@ -18,6 +18,8 @@ from tfsal.methods.base import Method
 from tfsal.methods.baselines import Baseline, Constant, baseline_of
 from tfsal.methods.chunks import accumulate, join_copies, shares, split_copies
 from tfsal.methods.gradient import single
+from tfsal.methods.request import repeat
+from tfsal.ops import random
 from tfsal.ops.precision import at_least_float32
 
 
@@ -33,7 +35,7 @@ class PerturbationMethod(Method):
       inputs: names of the inputs to explain; None for every floating-point input that the score
         depends on, and where there is none for every input of integers.
       baseline: what stands where the input is masked: a number, an array, a name ("constant",
-        "channel_mean", "black_and_white", "image_range", "blurred", "uniform", "gaussian", with
+        "black_and_white", "image_range", "channel_mean", "blurred", "uniform", "gaussian", with
         settings as in "blurred(sigma=5)"), or one of the classes of `tfsal.methods.baselines`. Of
         several baselines the scores are averaged, and each mask costs as many times more.
     """
@@ -138,6 +140,28 @@ def fixed_positions(info, what):
     return positions
 
 
+def for_each_axis(name, value, positions, default=None):
+    """The value of a hyperparameter for each axis of positions.
+
+    Args:
+      name: of the hyperparameter, for the error.
+      value: an int, a tuple, or None for the default.
+      positions: sizes of the axes.
+      default: list of ints.
+
+    Raises:
+      InputError: there are not as many as axes.
+    """
+    if value is None:
+        return default
+    values = value if isinstance(value, tuple) else (value,) * len(positions)
+    if len(values) != len(positions):
+        raise InputError(
+            f"{name}={value} is for {len(values)} axes; the positions of the input are {positions}."
+        )
+    return list(values)
+
+
 class Masks(NamedTuple):
     """Some masks at a time.
 
@@ -186,6 +210,23 @@ class MaskedInput:
     def zero_map(self):
         """[N, *positions] of zeros, in the dtype of the score."""
         return tf.zeros([self.request.count, *self.positions], self.dtype)
+
+    def uniform(self, numbers, shape):
+        """Random numbers for masks: each example's own, of its seed and the number of the mask.
+
+        Args:
+          numbers: [c] int32.
+          shape: list of ints.
+
+        Returns:
+          [N, c, *shape] float32 in [0, 1).
+        """
+        request = self.request
+        copies, inputs = tf.size(numbers), list(request.net.inputs)
+        seeds, samples = repeat(request.seed, copies), tf.tile(numbers, [request.count])
+        # Other streams than those of the baselines, which may be random too.
+        stream = len(inputs) + inputs.index(self.name)
+        return split_copies(random.uniform(seeds, samples, shape, stream), copies)
 
     def over_masks(self, count, add, state):
         """Goes through the masks 0 to count - 1, each with every baseline.
