@@ -12,7 +12,7 @@ from hosts import without_python
 from reference import error
 
 import tfsal
-from tfsal import RISE, Occlusion
+from tfsal import RISE, FeatureAblation, Occlusion
 from tfsal.errors import InputError, MethodError
 from tfsal.methods.baselines import Gaussian, baseline_of
 from tfsal.methods.perturbation import PerturbationMethod
@@ -21,6 +21,7 @@ from tfsal.methods.perturbation import PerturbationMethod
 METHODS = {
     "occlusion": (Occlusion(patch=(4, 3), stride=2), 1 + 4 * 4),
     "rise": (RISE(masks=20, grid=(4, 3)), 1 + 20),
+    "feature_ablation": (FeatureAblation(segments=3), 1 + 9),
 }
 each = pytest.mark.parametrize("name", METHODS)
 IMAGE = (10, 8, 2)

@@ -40,6 +40,7 @@ NAMES = {
     "guided_ig": tfsal.GuidedIG,
     "occlusion": tfsal.Occlusion,
     "rise": tfsal.RISE,
+    "feature_ablation": tfsal.FeatureAblation,
 }
 
 

@@ -23,6 +23,7 @@ from tfsal.methods.full_grad import FullGrad
 from tfsal.methods.activation_maximization import ActivationMaximization
 from tfsal.methods.occlusion import Occlusion
 from tfsal.methods.rise import RISE
+from tfsal.methods.features import FeatureAblation
 from tfsal.methods.target import ClassScore, GraphScore, RegionScore
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "EigenGradCAM",
     "ExpectedGradients",
     "Explanation",
+    "FeatureAblation",
     "FullGrad",
     "GradCAM",
     "GradCAMPlusPlus",

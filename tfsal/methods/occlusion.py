@@ -11,8 +11,10 @@ from tfsal.errors import InputError, MethodError
 from tfsal.methods.perturbation import (
     PerturbationMethod,
     add_to_map,
+    drop_units,
     fixed_positions,
     for_each_axis,
+    share_of,
 )
 
 
@@ -58,11 +60,8 @@ class Occlusion(PerturbationMethod, name="occlusion"):
 
     @property
     def units(self):
-        """Of the drop, or its share."""
-        drop = "score: its fall when the place is hidden"
-        return (
-            drop if self.measure == "drop" else "share of the score that falls, when it is hidden"
-        )
+        """Of the drop, or its share of the score."""
+        return drop_units(self.measure, "its drop where the place is hidden")
 
     def check(self, net):
         """See Method; patches must fit into the inputs and leave no gaps."""
@@ -84,10 +83,7 @@ class Occlusion(PerturbationMethod, name="occlusion"):
         total = masked.over_masks(count, add, masked.zero_map())
         if self.normalize:
             total /= tf.constant(_coverage(patches, masked.positions), total.dtype)
-        if self.measure == "fraction":
-            whole = tf.reshape(tf.abs(score), [-1] + [1] * len(patches))
-            total = tf.math.divide_no_nan(total, whole)
-        return total
+        return share_of(self.measure, total, masked.request.score)
 
     def _patches(self, info):
         """[(begins [k] int32, size)] of the patches along each axis."""

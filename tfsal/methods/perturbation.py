@@ -303,6 +303,29 @@ def add_to_map(total, where, values):
     return total + tf.reduce_sum(tf.cast(where, total.dtype) * values, axis=1)
 
 
+def drop_units(measure, what):
+    """Units of a drop of the score, or of its fraction; `what` it is, in words."""
+    return f"score: {what}" if measure == "drop" else f"share of the score: {what}"
+
+
+def share_of(measure, drops, score):
+    """Drops of the score as they are, or as fractions of its absolute value, 0 where it is 0.
+
+    Args:
+      measure: "drop" or "fraction".
+      drops: [N, ...].
+      score: [N].
+    """
+    if measure == "drop":
+        return drops
+    return tf.math.divide_no_nan(drops, as_rows(tf.abs(score), drops))
+
+
+def as_rows(values, like):
+    """[N] -> [N, 1, ...] of the rank of `like`."""
+    return tf.reshape(values, [-1] + [1] * (like.shape.rank - 1))
+
+
 def _position_axes(info):
     """Axes of the positions of an input."""
     if info.shape.rank == 2:
