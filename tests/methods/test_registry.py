@@ -41,6 +41,9 @@ NAMES = {
     "occlusion": tfsal.Occlusion,
     "rise": tfsal.RISE,
     "feature_ablation": tfsal.FeatureAblation,
+    "lime": tfsal.LIME,
+    "kernel_shap": tfsal.KernelSHAP,
+    "sampled_shapley": tfsal.SampledShapley,
 }
 
 

@@ -24,6 +24,8 @@ from tfsal.methods.activation_maximization import ActivationMaximization
 from tfsal.methods.occlusion import Occlusion
 from tfsal.methods.rise import RISE
 from tfsal.methods.features import FeatureAblation
+from tfsal.methods.lime import LIME
+from tfsal.methods.shapley import KernelSHAP, SampledShapley
 from tfsal.methods.target import ClassScore, GraphScore, RegionScore
 
 __all__ = [
@@ -46,6 +48,8 @@ __all__ = [
     "GuidedIG",
     "HiResCAM",
     "IntegratedGradients",
+    "KernelSHAP",
+    "LIME",
     "LayerCAM",
     "Method",
     "Occlusion",
@@ -53,6 +57,7 @@ __all__ = [
     "RegionScore",
     "RespondCAM",
     "SaliencyTubes",
+    "SampledShapley",
     "SmoothGrad",
     "SquareGrad",
     "VanillaGradient",

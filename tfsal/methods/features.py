@@ -145,10 +145,6 @@ class Features:
         """
         return tf.gather(present, self.labels, axis=2)
 
-    def change(self):
-        """[N]: the score minus that without any feature."""
-        return self.masked.request.score - self.masked.score_without()
-
 
 def grid_labels(cells, positions):
     """Numbers the cells of a grid, the last axis first.
