@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tfsal.errors import TfsalError
     from tfsal.graph import ModelGraph, load
     from tfsal.methods import (
+        HSIC,
         LIME,
         RISE,
         ActivationMaximization,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         SaliencyTubes,
         SampledShapley,
         SmoothGrad,
+        SobolIndices,
         SquareGrad,
         VanillaGradient,
         VarGrad,
@@ -70,6 +72,7 @@ _HOMES = {
         "GuidedBackprop",
         "GuidedGradCAM",
         "GuidedIG",
+        "HSIC",
         "HiResCAM",
         "IntegratedGradients",
         "KernelSHAP",
@@ -83,6 +86,7 @@ _HOMES = {
         "SaliencyTubes",
         "SampledShapley",
         "SmoothGrad",
+        "SobolIndices",
         "SquareGrad",
         "VanillaGradient",
         "VarGrad",

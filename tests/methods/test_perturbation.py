@@ -12,7 +12,16 @@ from hosts import without_python
 from reference import error
 
 import tfsal
-from tfsal import LIME, RISE, FeatureAblation, KernelSHAP, Occlusion, SampledShapley
+from tfsal import (
+    HSIC,
+    LIME,
+    RISE,
+    FeatureAblation,
+    KernelSHAP,
+    Occlusion,
+    SampledShapley,
+    SobolIndices,
+)
 from tfsal.errors import InputError, MethodError
 from tfsal.methods.baselines import Gaussian, baseline_of
 from tfsal.methods.perturbation import PerturbationMethod
@@ -24,6 +33,8 @@ METHODS = {
     "feature_ablation": (FeatureAblation(segments=3), 1 + 9),
     "lime": (LIME(segments=2, samples=20), 1 + 20),
     "kernel_shap": (KernelSHAP(segments=(3, 2), samples=32), 1 + 32 + 1),
+    "sobol": (SobolIndices(segments=2, samples=4), 1 + 4 * 5),
+    "hsic": (HSIC(segments=2, samples=21), 1 + 21),
     "sampled_shapley": (SampledShapley(segments=2, samples=3), 1 + 3 * 3 + 1),
 }
 each = pytest.mark.parametrize("name", METHODS)

@@ -44,6 +44,8 @@ NAMES = {
     "lime": tfsal.LIME,
     "kernel_shap": tfsal.KernelSHAP,
     "sampled_shapley": tfsal.SampledShapley,
+    "sobol": tfsal.SobolIndices,
+    "hsic": tfsal.HSIC,
 }
 
 

@@ -25,6 +25,7 @@ from tfsal.methods.occlusion import Occlusion
 from tfsal.methods.rise import RISE
 from tfsal.methods.features import FeatureAblation
 from tfsal.methods.lime import LIME
+from tfsal.methods.sensitivity import HSIC, SobolIndices
 from tfsal.methods.shapley import KernelSHAP, SampledShapley
 from tfsal.methods.target import ClassScore, GraphScore, RegionScore
 
@@ -46,6 +47,7 @@ __all__ = [
     "GuidedBackprop",
     "GuidedGradCAM",
     "GuidedIG",
+    "HSIC",
     "HiResCAM",
     "IntegratedGradients",
     "KernelSHAP",
@@ -59,6 +61,7 @@ __all__ = [
     "SaliencyTubes",
     "SampledShapley",
     "SmoothGrad",
+    "SobolIndices",
     "SquareGrad",
     "VanillaGradient",
     "VarGrad",

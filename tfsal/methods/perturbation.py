@@ -221,12 +221,19 @@ class MaskedInput:
         Returns:
           [N, c, *shape] float32 in [0, 1).
         """
-        request = self.request
-        copies, inputs = tf.size(numbers), list(request.net.inputs)
-        seeds, samples = repeat(request.seed, copies), tf.tile(numbers, [request.count])
-        # Other streams than those of the baselines, which may be random too.
-        stream = len(inputs) + inputs.index(self.name)
-        return split_copies(random.uniform(seeds, samples, shape, stream), copies)
+        copies = tf.size(numbers)
+        seeds = repeat(self.request.seed, copies)
+        samples = tf.tile(numbers, [self.request.count])
+        return split_copies(random.uniform(seeds, samples, shape, self._stream()), copies)
+
+    def random_bits(self, shape):
+        """[N, *shape] uint32, the same for all masks: each example's own, of its seed."""
+        return random.bits(self.request.seed, 0, shape, self._stream())
+
+    def _stream(self):
+        """Another stream than those of the baselines, which may be random too."""
+        inputs = list(self.request.net.inputs)
+        return len(inputs) + inputs.index(self.name)
 
     def over_masks(self, count, add, state):
         """Goes through the masks 0 to count - 1, each with every baseline.
