@@ -197,11 +197,12 @@ class MaskedInput:
         self.request, self.name = request, name
         info, feed = request.net.inputs[name], request.feeds[name]
         if feed.dtype.is_floating:
-            self._x = at_least_float32(feed)
+            x = at_least_float32(feed)
         else:
-            self._x = tf.cast(feed, tf.float32 if feed.dtype.size < 4 else tf.float64)
+            x = tf.cast(feed, tf.float32 if feed.dtype.size < 4 else tf.float64)
         stream = list(request.net.inputs).index(name)
-        self._baselines = baseline.of(self._x, info, request.seed, stream)
+        self._baselines = baseline.of(x, info, request.seed, stream)
+        self._differences = x[:, tf.newaxis] - self._baselines
         self._axes = _position_axes(info)
         sizes = tf.shape(feed)
         self.positions = [feed.shape[axis] or sizes[axis] for axis in self._axes]
@@ -280,13 +281,13 @@ class MaskedInput:
 
     def _scores(self, keep, which):
         """[N, c] with the baselines of the numbers `which` [c]."""
-        missing = [axis + 1 for axis in range(1, self._x.shape.rank) if axis not in self._axes]
-        for axis in missing:
-            keep = tf.expand_dims(keep, axis)
-        keep = tf.cast(keep, self._x.dtype)
-        # The sum of two products: with masks of 0 and 1 the values are exactly those of either.
-        points = keep * self._x[:, tf.newaxis]
-        points += (1 - keep) * tf.gather(self._baselines, which, axis=1)
+        start, difference = self._baselines, self._differences
+        if start.shape[1] > 1:
+            start, difference = (tf.gather(v, which, axis=1) for v in (start, difference))
+        for axis in range(1, start.shape.rank - 1):
+            if axis not in self._axes:  # That of the channels.
+                keep = tf.expand_dims(keep, axis + 1)
+        points = start + tf.cast(keep, start.dtype) * difference
         dtype = self.request.feeds[self.name].dtype
         points = points if dtype.is_floating else tf.round(points)
         points = tf.cast(join_copies(points), dtype)
