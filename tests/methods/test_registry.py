@@ -41,6 +41,14 @@ NAMES = {
     "activation_maximization": tfsal.ActivationMaximization,
     "blur_ig": tfsal.BlurIG,
     "guided_ig": tfsal.GuidedIG,
+    "occlusion": tfsal.Occlusion,
+    "rise": tfsal.RISE,
+    "feature_ablation": tfsal.FeatureAblation,
+    "lime": tfsal.LIME,
+    "kernel_shap": tfsal.KernelSHAP,
+    "sampled_shapley": tfsal.SampledShapley,
+    "sobol": tfsal.SobolIndices,
+    "hsic": tfsal.HSIC,
 }
 
 

@@ -24,6 +24,12 @@ from tfsal.methods.guided_ig import GuidedIG
 from tfsal.methods.backward_rules import Deconvnet, GuidedBackprop, GuidedGradCAM
 from tfsal.methods.full_grad import FullGrad
 from tfsal.methods.activation_maximization import ActivationMaximization
+from tfsal.methods.occlusion import Occlusion
+from tfsal.methods.rise import RISE
+from tfsal.methods.features import FeatureAblation
+from tfsal.methods.lime import LIME
+from tfsal.methods.sensitivity import HSIC, SobolIndices
+from tfsal.methods.shapley import KernelSHAP, SampledShapley
 from tfsal.methods.target import ClassScore, GraphScore, RegionScore
 
 __all__ = [
@@ -36,6 +42,7 @@ __all__ = [
     "EigenGradCAM",
     "ExpectedGradients",
     "Explanation",
+    "FeatureAblation",
     "FullGrad",
     "GradCAM",
     "GradCAMPlusPlus",
@@ -44,16 +51,23 @@ __all__ = [
     "GuidedBackprop",
     "GuidedGradCAM",
     "GuidedIG",
+    "HSIC",
     "HiResCAM",
     "IntegratedGradients",
+    "KernelSHAP",
+    "LIME",
     "LayerCAM",
     "Method",
+    "Occlusion",
+    "RISE",
     "ReciproCAM",
     "RegionScore",
     "RespondCAM",
     "SaliencyTubes",
+    "SampledShapley",
     "ScoreCAM",
     "SmoothGrad",
+    "SobolIndices",
     "SquareGrad",
     "VanillaGradient",
     "VarGrad",

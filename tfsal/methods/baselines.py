@@ -110,6 +110,23 @@ class ImageRange(Baseline):
 
 
 @dataclasses.dataclass(frozen=True)
+class ChannelMean(Baseline):
+    """The mean over the positions of each channel: a picture of one color, the image's own."""
+
+    def of(self, x, info, seed, stream):
+        """See Baseline."""
+        mean = tf.reduce_mean(x, axis=_position_axes(info), keepdims=True)
+        return (tf.zeros_like(x) + mean)[:, tf.newaxis]
+
+    def check(self, info):
+        """See Baseline."""
+        if not _position_axes(info):
+            raise InputError(
+                f"The input '{info.name}' has no positions to average over; take another baseline."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
 class Blurred(Baseline):
     """The input blurred by a Gaussian along its spatial axes.
 
@@ -130,7 +147,7 @@ class Blurred(Baseline):
 
     def of(self, x, info, seed, stream):
         """See Baseline."""
-        for axis in self._axes(info):
+        for axis in _position_axes(info):
             places = tf.cast(tf.range(tf.shape(x)[axis]), x.dtype)
             kernel = tf.exp(-(((places - places[:, tf.newaxis]) / self.sigma) ** 2) / 2)
             kernel /= tf.reduce_sum(kernel, axis=1, keepdims=True)
@@ -142,15 +159,10 @@ class Blurred(Baseline):
 
     def check(self, info):
         """See Baseline."""
-        if not self._axes(info):
+        if not _position_axes(info):
             raise InputError(
                 f"The input '{info.name}' has no positions to blur; take another baseline."
             )
-
-    def _axes(self, info):
-        return list(
-            range(2, info.shape.rank) if info.channels_first else range(1, info.shape.rank - 1)
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,6 +273,7 @@ NAMES = {
     "constant": Constant,
     "black_and_white": BlackAndWhite,
     "image_range": ImageRange,
+    "channel_mean": ChannelMean,
     "blurred": Blurred,
     "uniform": Uniform,
     "gaussian": Gaussian,
@@ -287,6 +300,10 @@ def baseline_of(value):
     raise MethodError(
         f"{value!r} is no baseline: give a number, an array, or one of {', '.join(NAMES)}."
     )
+
+
+def _position_axes(info):
+    return list(range(2, info.shape.rank) if info.channels_first else range(1, info.shape.rank - 1))
 
 
 def value_range(x):

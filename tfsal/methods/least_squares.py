@@ -1,0 +1,63 @@
+"""Weighted least squares whose rows come a few at a time: only sums over them are kept."""
+
+import tensorflow as tf
+
+
+def no_squares(like, size):
+    """The sums before any row.
+
+    Args:
+      like: [N, ...] tensor, for N and the dtype.
+      size: number of unknowns; int.
+
+    Returns:
+      (A [N, size, size], b [N, size]) of the normal equations A v = b.
+    """
+    count = tf.shape(like)[0]
+    return tf.zeros([count, size, size], like.dtype), tf.zeros([count, size], like.dtype)
+
+
+def add_squares(squares, rows, values, weights):
+    """Adds rows to the normal equations.
+
+    Args:
+      squares: as `no_squares` returns them.
+      rows: [N or 1, c, size].
+      values: [N, c], what rows times the unknowns should be.
+      weights: [N or 1, c].
+    """
+    matrix, right = squares
+    weighted = rows * weights[..., tf.newaxis]
+    # No matrix product on the right: GPUs and TPUs would round the values for it.
+    right += tf.reduce_sum(weighted * values[..., tf.newaxis], axis=1)
+    return matrix + tf.matmul(weighted, rows, transpose_a=True), right
+
+
+def solve(squares, penalty=0.0, total=None):
+    """Solves the normal equations.
+
+    Args:
+      squares: as `no_squares` returns them.
+      penalty: scalar or [size], added to the diagonal.
+      total: [N], what the unknowns must add up to, or None.
+
+    Returns:
+      [N, size].
+    """
+    matrix, right = squares
+    size = right.shape[1]
+    diagonal = tf.linalg.diag_part(matrix) + penalty
+    # Enough for Cholesky where rows leave an unknown open, and next to nothing elsewhere.
+    rounding = {tf.float32: 1e-6, tf.float64: 1e-14}[matrix.dtype]
+    diagonal += rounding * tf.reduce_mean(diagonal, axis=1, keepdims=True)
+    root = tf.linalg.cholesky(tf.linalg.set_diag(matrix, diagonal))
+    ones = tf.ones_like(right)
+    both = tf.linalg.cholesky_solve(root, tf.stack([right, ones], axis=2))
+    if total is None:
+        return both[..., 0]
+    # The Lagrange multiplier of the sum.
+    free, even = both[..., 0], both[..., 1]
+    short = total[:, tf.newaxis] - tf.reduce_sum(free, axis=1, keepdims=True)
+    found = free + even * short / tf.reduce_sum(even, axis=1, keepdims=True)
+    # Rounding too may not take anything of the sum away.
+    return found + (total[:, tf.newaxis] - tf.reduce_sum(found, axis=1, keepdims=True)) / size
