@@ -203,11 +203,12 @@ void Sort(std::vector<Edge>& edges) {
   }
 }
 
-// Disjoint sets of pixels, each of which has its first pixel as its root.
+// Disjoint sets of pixels, each of which has one of its pixels as its root.
 class Segments {
  public:
-  explicit Segments(int64_t pixels)
-      : parent_(pixels), size_(pixels, 1), inner_(pixels) {
+  // Two segments are joined by an edge that costs less than both of them allow.
+  Segments(int64_t pixels, float allowed)
+      : parent_(pixels), trees_(pixels, {1, allowed}) {
     std::iota(parent_.begin(), parent_.end(), 0);
   }
 
@@ -219,52 +220,64 @@ class Segments {
 
   // Joins two segments, given by their roots; returns the new one's.
   int32_t Join(int32_t a, int32_t b) {
-    if (a > b) std::swap(a, b);
+    if (trees_[a].size < trees_[b].size) std::swap(a, b);
     parent_[b] = a;
-    size_[a] += size_[b];
+    trees_[a].size += trees_[b].size;
     return a;
   }
 
-  int32_t Size(int32_t root) const { return size_[root]; }
-
-  // The largest cost inside a segment, and what its size adds to that.
-  void SetInner(int32_t root, double cost) { inner_[root] = cost; }
-  float Threshold(int32_t root, double scale) const {
-    return static_cast<float>(inner_[root] + scale / size_[root]);
-  }
+  int32_t Size(int32_t root) const { return trees_[root].size; }
+  float Allowed(int32_t root) const { return trees_[root].allowed; }
+  void Allow(int32_t root, float allowed) { trees_[root].allowed = allowed; }
 
  private:
-  std::vector<int32_t> parent_, size_;
-  std::vector<double> inner_;
+  struct Tree {
+    int32_t size;
+    float allowed;
+  };
+  std::vector<int32_t> parent_;
+  std::vector<Tree> trees_;  // at the roots
 };
 
 // The segments at one scale, from the sorted edges.
 void Label(const std::vector<Edge>& edges, int64_t pixels, const Ends& ends,
            double scale, int64_t min_size, int32_t* labels) {
-  Segments segments(pixels);
-  // Calls join(edge, a, b) for the segments a and b on either side of an edge.
-  const auto each_edge = [&](const auto& join) {
-    for (const Edge& edge : edges) {
-      const int32_t pixel = edge.place / kKinds, kind = edge.place % kKinds;
-      const int32_t a = segments.Root(pixel + ends.first[kind]);
-      const int32_t b = segments.Root(pixel + ends.second[kind]);
-      if (a != b) join(edge, a, b);
-    }
+  // The largest cost inside a segment, and what its size adds to that.
+  const auto allowed = [scale](double inner, int32_t size) {
+    return static_cast<float>(inner + scale / size);
   };
-  each_edge([&](const Edge& edge, int32_t a, int32_t b) {
-    const float least =
-        std::min(segments.Threshold(a, scale), segments.Threshold(b, scale));
-    const double cost = Value(edge);
-    if (cost < least) segments.SetInner(segments.Join(a, b), cost);
-  });
-  each_edge([&](const Edge&, int32_t a, int32_t b) {
-    if (segments.Size(a) < min_size || segments.Size(b) < min_size)
-      segments.Join(a, b);
-  });
+  Segments segments(pixels, allowed(0, 1));
+  // Calls join(a, b) for the segments on either side of an edge.
+  const auto between = [&](uint32_t place, const auto& join) {
+    const int32_t pixel = place / kKinds, kind = place % kKinds;
+    const int32_t a = segments.Root(pixel + ends.first[kind]);
+    const int32_t b = segments.Root(pixel + ends.second[kind]);
+    if (a != b) join(a, b);
+  };
+  std::vector<uint32_t> apart;  // places of the edges that joined nothing
+  for (const Edge& edge : edges) {
+    between(edge.place, [&](int32_t a, int32_t b) {
+      const double cost = Value(edge);
+      if (cost < std::min(segments.Allowed(a), segments.Allowed(b))) {
+        const int32_t root = segments.Join(a, b);
+        segments.Allow(root, allowed(cost, segments.Size(root)));
+      } else {
+        apart.push_back(edge.place);
+      }
+    });
+  }
+  for (const uint32_t place : apart) {
+    between(place, [&](int32_t a, int32_t b) {
+      if (segments.Size(a) < min_size || segments.Size(b) < min_size)
+        segments.Join(a, b);
+    });
+  }
   int32_t next = 0;
+  std::vector<int32_t> numbers(pixels, -1);
   for (int64_t i = 0; i < pixels; ++i) {
-    const int32_t root = segments.Root(i);
-    labels[i] = root == i ? next++ : labels[root];
+    int32_t& number = numbers[segments.Root(i)];
+    if (number < 0) number = next++;
+    labels[i] = number;
   }
 }
 

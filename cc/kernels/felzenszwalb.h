@@ -39,7 +39,7 @@ const char* FelzenszwalbError(ImageShape shape,
 // scale_count, height, width], 0, 1, ... in the order of the segments' first
 // pixels, row by row. Any values are segmented; edges that cost NaN come last.
 // Results do not depend on the number of threads. Up to 8 (channels + 16) bytes
-// a pixel are allocated for an example, and 16 for each scale in work.
+// a pixel are allocated for an example, and 32 for each scale in work.
 template <typename T>  // float or double
 void Felzenszwalb(const T* images, ImageShape shape,
                   const FelzenszwalbOptions& options, int32_t* labels,
