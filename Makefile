@@ -58,18 +58,21 @@ bench-kernels: $(STAMPS)/test ## the fused reductions against read bandwidth and
 	@$(RUN) $(BIN)/python -m benchmarks.kernels
 
 CAM := cc/kernels/cam.cc cc/kernels/loops.cc
+REGIONS := cc/kernels/felzenszwalb.cc cc/kernels/xrai.cc
 WARN := -Wall -Wextra -Wno-psabi
 ISAS := baseline avx2 avx512
 
 sanitize: ## the kernels' C++ tests and fuzzing under ASan, UBSan and TSan
 	@mkdir -p build
 	@for kind in address,undefined thread; do \
-		for test in cam_test cam_fuzz; do \
+		for test in cam_test cam_fuzz regions_test regions_fuzz; do \
+			sources="$(CAM)"; isas="$(ISAS)"; \
+			case $$test in regions_*) sources="$(REGIONS)"; isas=baseline;; esac; \
 			echo "$$test, -fsanitize=$$kind"; \
 			$(CXX) -std=c++17 -O1 -g -ffp-contract=fast $(WARN) -Werror -I. \
 				-DTFSAL_FUZZ_MAIN -fsanitize=$$kind -fno-sanitize-recover=all \
-				cc/kernels/$$test.cc $(CAM) -o build/$$test -pthread || exit 1; \
-			for isa in $(ISAS); do TFSAL_ISA=$$isa build/$$test || exit 1; done; \
+				cc/kernels/$$test.cc $$sources -o build/$$test -pthread || exit 1; \
+			for isa in $$isas; do TFSAL_ISA=$$isa build/$$test || exit 1; done; \
 		done; \
 	done
 

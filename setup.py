@@ -57,7 +57,8 @@ VERSION = (ROOT / "tfsal" / "version.py").read_text().split('"')[-2]
 
 FRAMEWORK = "tensorflow_framework"
 TENSORFLOW = "tensorflow_cc"
-KERNEL_SOURCES = ("cc/kernels/cam.cc", "cc/kernels/loops.cc")
+CAM_SOURCES = ("cc/kernels/cam.cc", "cc/kernels/loops.cc")
+REGION_SOURCES = ("cc/kernels/felzenszwalb.cc", "cc/kernels/xrai.cc")
 # -Wno-psabi: wide vectors never cross a call. Hidden: two libraries hold the same kernels.
 CXX = "-std=c++17 -O3 -ffp-contract=fast -fvisibility=hidden -fPIC -shared -Wno-psabi".split()
 FLAGS_OF = {"CC": "CFLAGS", "CXX": "CXXFLAGS", "NVCC": "NVCCFLAGS"}
@@ -75,7 +76,7 @@ TARGETS = [
     ),
     Target(
         "_cam_ops.so",
-        (*KERNEL_SOURCES, "cc/ops/*.cc"),
+        (*CAM_SOURCES, *REGION_SOURCES, "cc/ops/*.cc"),
         (*CXX, *OPS),
         libraries=(FRAMEWORK,),
     ),
@@ -87,7 +88,13 @@ TARGETS = [
     ),
     Target(
         "cam" + sysconfig.get_config_var("EXT_SUFFIX"),
-        (*KERNEL_SOURCES, "cc/python/*.cc"),
+        (*CAM_SOURCES, "cc/python/cam.cc"),
+        tuple(CXX),
+        headers=("pybind11",),
+    ),
+    Target(
+        "regions" + sysconfig.get_config_var("EXT_SUFFIX"),
+        (*REGION_SOURCES, "cc/python/regions.cc"),
         tuple(CXX),
         headers=("pybind11",),
     ),

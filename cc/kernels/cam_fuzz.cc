@@ -1,23 +1,22 @@
 // Any bytes as a call of a kernel, compared with cam_naive.h.
 //
-// With -fsanitize=fuzzer libFuzzer calls it. With -DTFSAL_FUZZ_MAIN it is a
-// program of its own, for compilers without libFuzzer:
-//
-//   cam_fuzz [INPUTS]: so many pseudo-random inputs, the same ones every time
+//   cam_fuzz [INPUTS]
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <memory>
-#include <random>
 #include <vector>
 
 #include "cc/kernels/cam.h"
 #include "cc/kernels/cam_naive.h"
+#include "cc/kernels/fuzz_tools.h"
 
 namespace tfsal {
 namespace {
 
+using fuzz::Array;
+using fuzz::Backwards;
+using fuzz::Bytes;
 using naive::Call;
 using naive::Expected;
 using naive::Number;
@@ -25,43 +24,6 @@ using naive::Reduction;
 
 // Values that were compared, and of how many of them nothing was known.
 int64_t compared = 0, unknown = 0;
-
-// The fuzzer's bytes, over and over.
-class Bytes {
- public:
-  Bytes(const uint8_t* data, size_t size) : data_(data), size_(size) {}
-  int Next() { return size_ == 0 ? 0 : data_[next_++ % size_]; }
-
- private:
-  const uint8_t* data_;
-  size_t size_, next_ = 0;
-};
-
-// One task after the other, the last one first.
-class Backwards final : public Parallel {
- public:
-  explicit Backwards(int threads) : threads_(threads) {}
-  int Threads() const override { return threads_; }
-  void For(int64_t count, const std::function<void(int64_t)>& task) override {
-    while (count > 0) task(--count);
-  }
-
- private:
-  const int threads_;
-};
-
-// Values at the end of their allocation, where an address sanitizer sees what
-// goes past them.
-template <typename T>
-struct Array {
-  Array(int64_t count, int offset)
-      : size(count), all(new T[offset + count]), data(all.get() + offset) {
-    std::memset(static_cast<void*>(data), 0xff, size * sizeof(T));  // NaN
-  }
-  const int64_t size;
-  const std::unique_ptr<T[]> all;
-  T* const data;
-};
 
 template <typename T>
 T Value(Bytes& bytes, bool raw) {
@@ -154,13 +116,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
 
 #ifdef TFSAL_FUZZ_MAIN
 int main(int argc, char** argv) {
-  const long inputs = argc > 1 ? std::atol(argv[1]) : 1000;
-  std::mt19937_64 random(20210709);
-  for (long i = 0; i < inputs; ++i) {
-    std::vector<uint8_t> input(random() % 4096);
-    for (uint8_t& byte : input) byte = random() >> 56;
-    LLVMFuzzerTestOneInput(input.data(), input.size());
-  }
+  const long inputs = tfsal::fuzz::Inputs(argc, argv);
   std::printf("%s: %ld inputs, %lld values, %lld of them unknown\n",
               tfsal::InstructionSet(), inputs,
               static_cast<long long>(tfsal::compared),

@@ -28,6 +28,21 @@ class Serial final : public Parallel {
   }
 };
 
+// Calls example(i, inner) for all examples: each on one thread where there are
+// as many of them as threads, and otherwise one after the other, with all
+// threads as `inner`.
+template <typename Example>
+void ForExamples(int64_t count, Parallel& parallel, const Example& example) {
+  if (count >= parallel.Threads()) {
+    parallel.For(count, [&](int64_t i) {
+      Serial serial;
+      example(i, serial);
+    });
+  } else {
+    for (int64_t i = 0; i < count; ++i) example(i, parallel);
+  }
+}
+
 }  // namespace tfsal
 
 #endif  // TFSAL_CC_KERNELS_PARALLEL_H_

@@ -1,38 +1,14 @@
 // The ops on a CPU, on TensorFlow's own threads.
 #include "cc/ops/cam_kernels.h"
 
+#include "cc/ops/device_threads.h"
 #include "tensorflow/core/framework/register_types.h"
-#include "tensorflow/core/platform/threadpool.h"
 
 namespace tfsal {
 namespace {
 
 using tensorflow::OpKernelConstruction;
 using tensorflow::OpKernelContext;
-
-class DeviceThreads final : public Parallel {
- public:
-  explicit DeviceThreads(OpKernelContext* c)
-      : workers_(*c->device()->tensorflow_cpu_worker_threads()) {}
-
-  int Threads() const override { return workers_.num_threads; }
-
-  void For(int64_t count, const std::function<void(int64_t)>& task) override {
-    if (count == 1 || workers_.num_threads == 1) {
-      Serial().For(count, task);
-      return;
-    }
-    using Schedule = tensorflow::thread::ThreadPool::SchedulingParams;
-    const Schedule one_by_one = Schedule::Fixed(1);
-    workers_.workers->ParallelFor(count, one_by_one,
-                                  [&task](int64_t first, int64_t last) {
-                                    for (; first < last; ++first) task(first);
-                                  });
-  }
-
- private:
-  const tensorflow::DeviceBase::CpuWorkerThreads& workers_;
-};
 
 // The steps of every op; Reduce is its kernel, with its attributes.
 template <typename T, template <typename> class Reduce>

@@ -1,55 +1,23 @@
 // tfsal.kernels.cam: the kernels on NumPy arrays.
 #include "cc/kernels/cam.h"
 
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-
 #include <algorithm>
-#include <mutex>
-#include <stdexcept>
 #include <string>
-#include <thread>
 #include <vector>
 
-#include "cc/kernels/threads.h"
+#include "cc/python/arrays.h"
 
 namespace py = pybind11;
 
 namespace {
 
 using tfsal::CamShape;
+using tfsal::CheckThreads;
+using tfsal::Describe;
+using tfsal::kNotReadable;
+using tfsal::Readable;
 using tfsal::Sum;
-
-// One pool for the process; callers take turns.
-template <typename Run>
-void WithThreads(int threads, const Run& run) {
-  if (threads == 1) {
-    tfsal::Serial serial;
-    run(serial);
-    return;
-  }
-  static std::mutex mutex;
-  static auto* pools = new std::vector<tfsal::ThreadPool*>;
-  if (threads == 0)
-    threads = std::max<int>(std::thread::hardware_concurrency(), 1);
-  std::lock_guard<std::mutex> lock(mutex);
-  tfsal::ThreadPool* pool = nullptr;
-  for (tfsal::ThreadPool* one : *pools)
-    if (one->Threads() == threads) pool = one;
-  if (pool == nullptr) pools->push_back(pool = new tfsal::ThreadPool(threads));
-  run(*pool);
-}
-
-std::string Describe(const py::array& array) {
-  return std::string(py::str(array.attr("shape"))) + " " +
-         std::string(py::str(array.dtype()));
-}
-
-bool Readable(const py::array& a) {
-  const py::object flags = a.attr("flags");
-  return py::bool_(flags.attr("c_contiguous")) &&
-         py::bool_(flags.attr("aligned"));
-}
+using tfsal::WithThreads;
 
 // Raises ValueError or TypeError for what the kernels must not be given.
 CamShape Check(const char* name, const py::array& a) {
@@ -59,10 +27,7 @@ CamShape Check(const char* name, const py::array& a) {
                           Describe(a));
   }
   if (!Readable(a)) {
-    throw py::value_error(
-        std::string(name) +
-        " is not C-contiguous and aligned, and nothing is copied here: pass "
-        "numpy.require(..., requirements=['C', 'A'])");
+    throw py::value_error(name + std::string(kNotReadable));
   }
   int64_t positions = 1;
   for (py::ssize_t i = 1; i + 1 < a.ndim(); ++i) positions *= a.shape(i);
@@ -79,12 +44,6 @@ CamShape CheckPair(const py::array& a, const py::array& g) {
                           Describe(g) + " differ in shape or dtype");
   }
   return shape;
-}
-
-void CheckThreads(int threads) {
-  if (threads < 0 || threads > 1024) {
-    throw py::value_error("threads is 1 to 1024, or 0 for one per processor");
-  }
 }
 
 // Calls run(T()) with the kernels' type of the array's elements.

@@ -69,6 +69,17 @@ def fused_ops():
     return None if _why_composite() else _load()
 
 
+def host_ops():
+    """Returns the module of fused ops for those that only a CPU has, whatever devices there are.
+
+    Raises:
+      ImportError: the op library is missing or not usable; says why.
+    """
+    if unusable() is not None:
+        raise ImportError(f"the op library is needed here, and {unusable()}: install tfsal again")
+    return _load()
+
+
 def status() -> Status:
     """Returns what is loaded of the native parts, loading it if need be."""
     import tensorflow as tf
