@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tfsal.errors import TfsalError
     from tfsal.graph import ModelGraph, load
     from tfsal.methods import (
+        XRAI,
         ActivationMaximization,
         BlurIG,
         ClassScore,
@@ -75,6 +76,7 @@ _HOMES = {
         "VanillaGradient",
         "VarGrad",
         "XGradCAM",
+        "XRAI",
         "list_methods",
     ),
     "tfsal.serving": ("Overlay", "Preprocess", "export"),

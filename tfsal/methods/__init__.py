@@ -21,6 +21,7 @@ from tfsal.methods.guided_ig import GuidedIG
 from tfsal.methods.backward_rules import Deconvnet, GuidedBackprop, GuidedGradCAM
 from tfsal.methods.full_grad import FullGrad
 from tfsal.methods.activation_maximization import ActivationMaximization
+from tfsal.methods.xrai import XRAI
 from tfsal.methods.target import ClassScore, GraphScore, RegionScore
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "VanillaGradient",
     "VarGrad",
     "XGradCAM",
+    "XRAI",
     "get_method",
     "list_methods",
 ]

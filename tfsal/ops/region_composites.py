@@ -33,23 +33,13 @@ def rank_regions(attribution, labels, segments, radius, min_pixel_diff, area_thr
         heights, ranking = (tf.reshape(each, tf.shape(values)) for each in found)
         return tf.cast(heights * unit, tf.float32), ranking
 
-    good = tf.reduce_all(tf.math.is_finite(attribution), axis=[1, 2])
-    good &= labels_in_range(labels, segments)
-    good = good[:, tf.newaxis, tf.newaxis]
     # One image at a time: the masks are what takes memory.
-    heights, ranking = tf.map_fn(
+    return tf.map_fn(
         of_one,
-        (tf.where(good, attribution, tf.zeros_like(attribution)), labels),
+        (attribution, labels),
         fn_output_signature=(tf.float32, tf.int32),
         parallel_iterations=1,
     )
-    return tf.where(good, heights, float("nan")), tf.where(good, ranking, -1)
-
-
-def labels_in_range(labels, segments):
-    """[N] bool: all labels of [N, K, H, W] are from 0 to below `segments`, int or K of them."""
-    limits = tf.reshape(tf.constant(segments), [-1, 1, 1])
-    return tf.reduce_all((labels >= 0) & (labels < limits), axis=[1, 2, 3])
 
 
 def _places_of_words(labels, segments):

@@ -1,5 +1,7 @@
 """Regions of an image ranked by an attribution: what XRAI does with segments."""
 
+import tensorflow as tf
+
 from tfsal.ops import region_composites
 
 
@@ -37,6 +39,21 @@ def rank_regions(
       what was left over). NaN and -1 for an image with a label out of range, or an attribution that
       is not finite.
     """
-    return region_composites.rank_regions(
-        attribution, labels, segments, radius, min_pixel_diff, area_threshold, fast
+    good = tf.reduce_all(tf.math.is_finite(attribution), axis=[1, 2])
+    good = (good & labels_in_range(labels, segments))[:, tf.newaxis, tf.newaxis]
+    found, ranking = region_composites.rank_regions(
+        tf.where(good, attribution, tf.zeros_like(attribution)),
+        tf.where(good[:, tf.newaxis], labels, 0),
+        segments,
+        radius,
+        min_pixel_diff,
+        area_threshold,
+        fast,
     )
+    return tf.where(good, found, float("nan")), tf.where(good, ranking, -1)
+
+
+def labels_in_range(labels, segments):
+    """[N] bool: all labels of [N, K, H, W] are from 0 to below `segments`, an int or K ints."""
+    limits = tf.reshape(tf.constant(segments), [-1, 1, 1])
+    return tf.reduce_all((labels >= 0) & (labels < limits), axis=[1, 2, 3])

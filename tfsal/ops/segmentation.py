@@ -104,40 +104,43 @@ def _superpixels(colors, most, limit, compactness, iterations):
     def places(size):
         return tf.cast(tf.round(tf.cast(tf.range(size), tf.float64) * unit), tf.int32)
 
-    y = tf.broadcast_to(places(height)[:, tf.newaxis], [count, height, width])
-    x = tf.broadcast_to(places(width), [count, height, width])
-    features = [y, x, *tf.unstack(colors, axis=-1)]
+    shape = [1, count, height, width]
+    y = tf.broadcast_to(places(height)[:, tf.newaxis], shape)
+    x = tf.broadcast_to(places(width), shape)
+    features = tf.concat([y, x, tf.transpose(colors, [3, 0, 1, 2])], axis=0)
     near = [
         tf.clip_by_value(row + dy, 0, rows - 1)[:, tf.newaxis] * columns
         + tf.clip_by_value(column + dx, 0, columns - 1)
         for dy, dx in _NEIGHBOURS
     ]
     own = tf.tile(near[len(near) // 2][tf.newaxis], [count, 1, 1])
-    first = tf.range(count)[:, tf.newaxis, tf.newaxis] * limit
 
     def total(values, labels):
-        flat = tf.reshape(first + labels, [-1])
-        values = tf.reshape(tf.cast(values, tf.int64), [-1])
-        sums = tf.math.unsorted_segment_sum(values, flat, count * limit)
-        return tf.reshape(sums, [count, limit])
+        """Sums [M, N, H, W] over each segment, [M, N, limit] int64."""
+        maps = tf.shape(values)[0] * count
+        first = tf.reshape(tf.range(maps), [-1, count, 1, 1]) * limit
+        sums = tf.math.unsorted_segment_sum(
+            tf.reshape(tf.cast(values, tf.int64), [-1]),
+            tf.reshape(first + labels, [-1]),
+            maps * limit,
+        )
+        return tf.reshape(sums, [-1, count, limit])
 
     def move(turn, labels, centers):
-        sizes = total(tf.ones_like(labels), labels)
-        sums = tf.stack([total(feature, labels) for feature in features])
-        middle = (2 * sums + sizes) // tf.maximum(2 * sizes, 1)
+        sizes = total(tf.ones_like(labels)[tf.newaxis], labels)
+        middle = (2 * total(features, labels) + sizes) // tf.maximum(2 * sizes, 1)
         centers = tf.where(sizes > 0, tf.cast(middle, tf.int32), centers)
         closest = tf.fill(tf.shape(labels), tf.int32.max)
         for candidate in near:
-            distance = tf.zeros_like(closest)
-            for feature, center in zip(features, tf.unstack(centers), strict=True):
-                distance += tf.square(feature - tf.gather(center, candidate, axis=1))
+            away = features - tf.gather(centers, candidate, axis=2)
+            distance = tf.reduce_sum(tf.square(away), axis=0)
             labels = tf.where(distance < closest, candidate, labels)
             closest = tf.minimum(distance, closest)
         centers = tf.ensure_shape(centers, nowhere.shape)
         return turn + 1, tf.ensure_shape(labels, own.shape), centers
 
     # A centre without pixels is nowhere near.
-    nowhere = tf.fill([len(features), count, limit], int(-4 * _LEVELS))
+    nowhere = tf.fill([tf.shape(features)[0], count, limit], int(-4 * _LEVELS))
     _, labels, _ = tf.while_loop(
         lambda turn, *_: turn < iterations,
         move,
@@ -220,7 +223,8 @@ def _beside(maps, beyond):
     """Maps [N, K, H, W] seen from the pixels above, below, left and right; `beyond` the edges."""
     height, width = tf.unstack(tf.shape(maps)[2:])
     padded = tf.pad(maps, [[0, 0], [0, 0], [1, 1], [1, 1]], constant_values=beyond)
-    return [
+    seen = [
         padded[:, :, 1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width]
         for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1))
     ]
+    return [tf.ensure_shape(each, maps.shape) for each in seen]
