@@ -45,7 +45,8 @@ BY_TAPE = {
 }
 ELSEWHERE = set(
     "saliency_tubes integrated_gradients expected_gradients smoothgrad squaregrad vargrad blur_ig "
-    "guided_ig guided_backprop deconvnet guided_gradcam fullgrad activation_maximization".split()
+    "guided_ig guided_backprop deconvnet guided_gradcam fullgrad activation_maximization "
+    "xrai".split()
 )
 METHODS = [tfsal.list_methods()[name] for name in BY_TAPE]
 

@@ -38,6 +38,7 @@ NAMES = {
     "activation_maximization": tfsal.ActivationMaximization,
     "blur_ig": tfsal.BlurIG,
     "guided_ig": tfsal.GuidedIG,
+    "xrai": tfsal.XRAI,
 }
 
 
