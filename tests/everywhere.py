@@ -46,7 +46,7 @@ BY_TAPE = {
 ELSEWHERE = set(
     "saliency_tubes integrated_gradients expected_gradients smoothgrad squaregrad vargrad blur_ig "
     "guided_ig guided_backprop deconvnet guided_gradcam fullgrad activation_maximization "
-    "scorecam ablationcam reciprocam "
+    "scorecam ablationcam reciprocam xrai "
     "occlusion rise feature_ablation lime kernel_shap sampled_shapley sobol hsic".split()
 )
 METHODS = [tfsal.list_methods()[name] for name in BY_TAPE]

@@ -49,6 +49,7 @@ NAMES = {
     "sampled_shapley": tfsal.SampledShapley,
     "sobol": tfsal.SobolIndices,
     "hsic": tfsal.HSIC,
+    "xrai": tfsal.XRAI,
 }
 
 

@@ -24,12 +24,13 @@ from tfsal.methods.guided_ig import GuidedIG
 from tfsal.methods.backward_rules import Deconvnet, GuidedBackprop, GuidedGradCAM
 from tfsal.methods.full_grad import FullGrad
 from tfsal.methods.activation_maximization import ActivationMaximization
-from tfsal.methods.occlusion import Occlusion
-from tfsal.methods.rise import RISE
 from tfsal.methods.features import FeatureAblation
 from tfsal.methods.lime import LIME
+from tfsal.methods.occlusion import Occlusion
+from tfsal.methods.rise import RISE
 from tfsal.methods.sensitivity import HSIC, SobolIndices
 from tfsal.methods.shapley import KernelSHAP, SampledShapley
+from tfsal.methods.xrai import XRAI
 from tfsal.methods.target import ClassScore, GraphScore, RegionScore
 
 __all__ = [
@@ -72,6 +73,7 @@ __all__ = [
     "VanillaGradient",
     "VarGrad",
     "XGradCAM",
+    "XRAI",
     "get_method",
     "list_methods",
 ]

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from tfsal.errors import MethodError
 from tfsal.methods import call
+from tfsal.methods.by_text import built
 from tfsal.methods.target import ClassScore, Target
 
 _registry: dict = {}
@@ -111,6 +112,15 @@ class Method(abc.ABC):
                 net = value.graph(net)
         return net
 
+    def segments_input(self, net):
+        """Returns the SegmentsInput of a method that takes segments from the caller, else None.
+
+        A method made of others takes what they need.
+        """
+        methods = (getattr(self, field.name) for field in dataclasses.fields(self))
+        found = (m.segments_input(net) for m in methods if isinstance(m, Method))
+        return next((given for given in found if given is not None), None)
+
     def check(self, net):
         """Raises a TfsalError when this method cannot explain this model; before any tracing."""
 
@@ -142,6 +152,7 @@ class Method(abc.ABC):
         *,
         class_indices=None,
         region=None,
+        segments=None,
         seed=0,
         internal_batch_size=8,
         jit_compile=None,
@@ -159,6 +170,8 @@ class Method(abc.ABC):
             evaluation of the model, and an axis of K after N in the result. The -1s of a row are
             its best classes in order: [-1, -1, -1] the top three. Traced once for each K.
           region: [N, *spatial] weights for a RegionScore target; default all ones.
+          segments: [N, K, H, W] ints for a method that takes them from you: the label, from 0, of
+            each pixel at K scales.
           seed: int, or [N] ints, of a random method; the others take no notice. The noise of an
             example depends on its own seed only, not on its place in the batch.
           internal_batch_size: rows that a method of many evaluations gives the model at once, as
@@ -179,7 +192,7 @@ class Method(abc.ABC):
           InputError: a value does not fit the model.
           LayerError, TargetError, GradientError: the method does not fit the model.
         """
-        question = call.Question(class_index, class_indices, region, seed)
+        question = call.Question(class_index, class_indices, region, seed, segments)
         how = call.Run(internal_batch_size, jit_compile, progress)
         return call.run(self, net, x, question, how)["attribution"]
 
@@ -191,6 +204,7 @@ class Method(abc.ABC):
         *,
         class_indices=None,
         region=None,
+        segments=None,
         seed=0,
         internal_batch_size=8,
         jit_compile=None,
@@ -203,10 +217,26 @@ class Method(abc.ABC):
         Returns:
           An Explanation.
         """
-        question = call.Question(class_index, class_indices, region, seed)
+        question = call.Question(class_index, class_indices, region, seed, segments)
         how = call.Run(internal_batch_size, jit_compile, progress, full=True)
         results = call.run(self, net, x, question, how)
         return call.Explanation(**results)
+
+
+def settle_base(method):
+    """Makes a method of a name in the field `base` of a new method; gives both one target.
+
+    Raises:
+      MethodError: the name is no method.
+    """
+    if isinstance(method.base, str):
+        object.__setattr__(method, "base", built(method.base, _registry, "method"))
+    if not isinstance(method.base, Method):
+        return  # The check of types says so.
+    if method.target is None:
+        object.__setattr__(method, "target", method.base.target)
+    elif method.target != method.base.target:
+        object.__setattr__(method, "base", dataclasses.replace(method.base, target=method.target))
 
 
 def _fits(value, hint):

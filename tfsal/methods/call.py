@@ -47,6 +47,7 @@ class Question(typing.NamedTuple):
     class_indices: typing.Any = None
     region: typing.Any = None
     seed: typing.Any = 0
+    segments: typing.Any = None
 
 
 class Run(typing.NamedTuple):
@@ -67,11 +68,11 @@ def run(method, net, x, question, how):
         raise InputError(f"Load the model first: tfsal.load(model); got a {type(net).__name__}.")
     check_internal_batch_size(how.internal_batch_size)
     feeds = check_feeds(net, x)
-    asked = _check_question(method, net, question, _batch_size(net, feeds))
+    asked = _check_question(method, net, question, feeds)
     if how.jit_compile is None:
         how = how._replace(jit_compile=_accelerated())
     how = how._replace(progress=_shows_progress(method, how))
-    class_index = next(iter(asked.values()))
+    class_index = asked["class_index" if question.class_indices is None else "class_indices"]
     several = None if question.class_indices is None else class_index.shape[1]
     key = (method, how, several)
     function, total = net.memoize(key, lambda: _traced(method, net, how, several))
@@ -139,9 +140,14 @@ def _accelerated():
     return any(tf.config.list_physical_devices(kind) for kind in ("GPU", "TPU"))
 
 
-def _check_question(method, net, question, count):
+def _check_question(method, net, question, feeds):
     """{name: tensor} of what `argument_specs` lists, in its order."""
-    asked = {}
+    asked, count = {}, _batch_size(net, feeds)
+    given = method.segments_input(net)
+    if given is not None:
+        asked["segments"] = given.check(question.segments, feeds, count)
+    elif question.segments is not None:
+        raise InputError("segments= is for a method that takes them from you; this one does not.")
     classes = method.target.class_count(net)
     if question.class_indices is None:
         asked["class_index"] = _check_class_index(question.class_index, count, classes)
@@ -204,10 +210,12 @@ def argument_specs(method, net, several=None):
       net: a ModelGraph.
       several: number of classes of each example that are explained at once; None: one class.
     """
+    given = method.segments_input(net)
+    specs = [given.spec] if given is not None else []  # First: it has no default.
     if several is None:
-        specs = [tf.TensorSpec([None], tf.int32, "class_index")]
+        specs.append(tf.TensorSpec([None], tf.int32, "class_index"))
     else:
-        specs = [tf.TensorSpec([None, several], tf.int32, "class_indices")]
+        specs.append(tf.TensorSpec([None, several], tf.int32, "class_indices"))
     region_shape = method.target.region_shape(net)
     if region_shape is not None:
         # Open sizes, because ones of size 1 are the default and are broadcast.

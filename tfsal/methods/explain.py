@@ -18,7 +18,8 @@ def explain(method, net, feeds, asked, internal_batch_size=8, compile_bodies=Fal
       asked: {name: tensor}, what `call.argument_specs` lists. `class_index`: [N] or [1] int32, or
         in its place `class_indices`: [N, K] or [1, K], K known, for K classes of each example at
         once. `region`: [N, *spatial] or [1, *spatial] float32 weights, for a target with regions.
-        `seed`: [N] or [1] int32, for a random method.
+        `seed`: [N] or [1] int32, for a random method. `segments`: [N, K, H, W] or [1, K, H, W]
+        int32, for a method that takes them.
       internal_batch_size, compile_bodies, progress: see Request.
 
     Returns:
@@ -37,6 +38,7 @@ def explain(method, net, feeds, asked, internal_batch_size=8, compile_bodies=Fal
         asked["class_indices" if several else "class_index"],
         asked.get("region"),
         asked.get("seed"),
+        segments=asked.get("segments"),
         internal_batch_size=internal_batch_size,
         compile_bodies=compile_bodies,
         progress=progress,
@@ -62,6 +64,8 @@ def _answer(method, request, count):
     attribution = method.attribute(request)
     heatmap = method.heatmap(request, attribution)
     good = _good_rows(request)
+    if request.segments is not None:
+        good &= method.segments_input(request.net).good_rows(request.segments)
 
     def keep(value):
         rows = tf.reshape(good, tf.concat([[-1], tf.ones([tf.rank(value) - 1], tf.int32)], 0))

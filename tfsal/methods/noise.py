@@ -8,9 +8,8 @@ from typing import ClassVar
 import tensorflow as tf
 
 from tfsal.errors import MethodError
-from tfsal.methods.base import Method, list_methods
+from tfsal.methods.base import Method, settle_base
 from tfsal.methods.baselines import value_range
-from tfsal.methods.by_text import built
 from tfsal.methods.chunks import accumulate, as_weights, split_copies
 from tfsal.methods.gradient import VanillaGradient
 from tfsal.methods.request import repeat
@@ -49,13 +48,8 @@ class NoisyMethod(Method):
         Raises:
           MethodError: a hyperparameter has the wrong type or is out of range.
         """
-        if isinstance(self.base, str):
-            object.__setattr__(self, "base", built(self.base, list_methods(), "method"))
+        settle_base(self)
         super().__post_init__()
-        if self.target is None:
-            object.__setattr__(self, "target", self.base.target)
-        elif self.target != self.base.target:
-            object.__setattr__(self, "base", dataclasses.replace(self.base, target=self.target))
         if "tolerance_reached" in self.base.extras:
             raise MethodError(
                 f"{type(self).__name__} cannot tell which of its samples came within a tolerance: "

@@ -35,6 +35,7 @@ class Request:
       feeds: {input name: tensor}.
       fed: {tensor name: tensor} of the model that stand in place of what it computes.
       region: [N, *spatial] weights for a RegionScore, else None.
+      segments: [N or 1, K, H, W] int32 labels, for a method that takes them, else None.
       seed: [N] int32, what the noise of each example is drawn from; None for a method that is not
         random.
       internal_batch_size: rows that a method of many evaluations should evaluate at once.
@@ -55,6 +56,7 @@ class Request:
         region=None,
         seed=None,
         *,
+        segments=None,
         internal_batch_size=8,
         compile_bodies=False,
         progress=None,
@@ -64,7 +66,8 @@ class Request:
         """Evaluates the model once at `feeds`.
 
         Args:
-          net, target, feeds, region, internal_batch_size, compile_bodies, progress: see the class.
+          net, target, feeds, region, segments: see the class.
+          internal_batch_size, compile_bodies, progress: see the class.
           wanted: class indices as asked for, [N] or [1] int32; or [N, K] or [1, K].
           seed: [N] or [1] int32, or None.
           classes: resolved class indices [N], when they are known already.
@@ -74,6 +77,7 @@ class Request:
         self.target = target
         self.feeds = feeds
         self.region = region
+        self.segments = segments
         self.fed = fed or {}
         self.evaluation = net.evaluate({**feeds, **self.fed})
         if classes is None:
@@ -126,10 +130,13 @@ class Request:
                 feeds[name] = changed[name]
             elif self.net.inputs[name].batched and value.shape.rank:
                 feeds[name] = of_rows(value)
-        region = self.region
-        if region is not None and not (rows is None and _is_one(copies)):
-            each = tf.concat([[self.count], tf.shape(region)[1:]], 0)
-            region = of_rows(tf.broadcast_to(region, each))
+
+        def of_each(value):
+            if value is None or (rows is None and _is_one(copies)):
+                return value
+            each = tf.concat([[self.count], tf.shape(value)[1:]], 0)
+            return of_rows(tf.broadcast_to(value, each))
+
         if seed is None and self.seed is not None:
             seed = of_rows(self.seed)
         fed = {name: of_rows(value) for name, value in self.fed.items()}
@@ -140,8 +147,9 @@ class Request:
             self.target,
             feeds,
             classes,
-            region,
+            of_each(self.region),
             seed,
+            segments=of_each(self.segments),
             internal_batch_size=self.internal_batch_size,
             compile_bodies=self.compile_bodies,
             classes=classes,

@@ -15,6 +15,7 @@ from tfsal.graph.model_graph import ModelGraph
 from tfsal.kernels import library
 from tfsal.methods.base import Method
 from tfsal.methods.call import check_internal_batch_size
+from tfsal.methods.segments_input import SEGMENTS
 from tfsal.methods.target import GraphScore
 from tfsal.quiet import quiet_logger
 from tfsal.serving import audit, guard
@@ -185,9 +186,20 @@ def _requests(meta_graph, signatures, feeds, pictures):
         if name in signatures and pictures and pictures.image_bytes:
             images = pictures.preprocess.undo(given.pop(pictures.image))
             given[signatures[name].renamed.get(BYTES, BYTES)] = guard.image_files(images)
+        if name in signatures:
+            added = signatures[name].renamed.get(SEGMENTS, SEGMENTS)
+            given = {**_made_up_segments(definition, added), **given}
         if {key for key in definition.inputs if key not in definition.defaults} <= set(given):
             requests[name] = given
     return requests
+
+
+def _made_up_segments(definition, name):
+    """{name: [1, K, H, W] of zeros} where a signature takes segments; open sizes fit any image."""
+    if name not in definition.inputs:
+        return {}
+    shape = tf.TensorShape(definition.inputs[name].tensor_shape).as_list()
+    return {name: guard.made_up(name, tf.int32, shape, open_size=1)}
 
 
 def _guard(path, meta_graph, signatures, requests, example):

@@ -46,20 +46,21 @@ def _first_row(info, value):
     return value[:1] if open_batch else value
 
 
-def made_up(name, dtype, shape):
+def made_up(name, dtype, shape, open_size=_OPEN_SIZE):
     """Returns a mid-grey array (or zeros, or empty strings) [1, ...] for an input.
 
     Args:
       name: of the input, for the error.
       dtype: tf.DType.
       shape: sizes with None for open ones, or None for an unknown rank.
+      open_size: in place of a None.
 
     Raises:
       InputError: the rank is unknown.
     """
     if shape is None:
         raise InputError(f"The input '{name}' has no known rank; give an example= to check with.")
-    sizes = [1 if i == 0 and s is None else s or _OPEN_SIZE for i, s in enumerate(shape)]
+    sizes = [1 if i == 0 and s is None else s or open_size for i, s in enumerate(shape)]
     if dtype == tf.string:
         return np.full(sizes, b"", dtype=object)
     return np.full(sizes, 0.5 if dtype.is_floating else 0, dtype.as_numpy_dtype)

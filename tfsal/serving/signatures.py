@@ -36,7 +36,8 @@ def explanation_signature(
     """Builds the signature of a method: the model's inputs and, each with a default, our own.
 
     Ours are `class_index` (-1), or for several classes at once `class_indices` (the best ones), for
-    a RegionScore `region` (ones), for a random method `seed` (0).
+    a RegionScore `region` (ones), for a random method `seed` (0). A method that takes segments from
+    the caller has the input `segments`, without a default.
 
     Args:
       net: a ModelGraph.
@@ -109,6 +110,7 @@ def _python_signature(count, added):
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     parameters = [inspect.Parameter(f"input_{i}", kind) for i in range(count)]
     for spec in added:
-        default = defaults[spec.name](spec)
+        made = defaults.get(spec.name)
+        default = made(spec) if made else inspect.Parameter.empty
         parameters.append(inspect.Parameter(f"added_{spec.name}", kind, default=default))
     return inspect.Signature(parameters)

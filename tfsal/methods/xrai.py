@@ -1,0 +1,192 @@
+"""XRAI: an attribution of pixels made one of regions."""
+
+import dataclasses
+import math
+from typing import ClassVar, Literal
+
+import tensorflow as tf
+
+from tfsal import visualize
+from tfsal.errors import InputError, MethodError
+from tfsal.methods.base import Method, settle_base
+from tfsal.methods.chunks import loop_body
+from tfsal.methods.path import IntegratedGradients
+from tfsal.methods.segments_input import SegmentsInput
+from tfsal.methods.target import Target
+from tfsal.ops import regions, segmentation
+
+_EXTRAS = {
+    "segments": "label of each pixel, from 0, at each scale",
+    "ranking": "place of the pixel's region in the order of importance, 0 for the region that was "
+    "taken first; -1 for what is in none",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class XRAI(Method, name="xrai"):
+    """XRAI: the regions that matter most, by the mean of a pixel attribution over each.
+
+    Kapishnikov et al. 2019, https://arxiv.org/abs/1906.02825, algorithm 1, with the parameters of
+    PAIR's saliency library but for the segments. The image is segmented at several scales; segment
+    after segment, dilated so that its edges belong to it, is taken into the explanation, the one of
+    the highest mean over what it adds first, and what it adds gets that mean. Attribution [N, H, W]
+    float32; it sums to what the base's largest channel sums to.
+
+    `segments` [N, K, H, W] are the label maps, before they are dilated, and `ranking` [N, H, W] is
+    the order in which regions were taken.
+
+    Attributes:
+      target: the score to explain, also by the base; None is the base's.
+      base: the method whose attribution of one image is gathered, the largest channel at each
+        pixel; as an object or by name: "integrated_gradients(steps=16)". The default is PAIR's:
+        Integrated Gradients from black and from white.
+      algorithm: "full", or "fast", which orders the segments once, whatever they overlap.
+      segments: "slic" superpixels, "grid" of rectangles, or "input": label maps that you give,
+        `segments=` of a call and an input of the signature.
+      scales: how many segments there are at most at each scale, coarse or fine.
+      compactness: of slic: how much the way from one superpixel to the next counts, beside the
+        whole range of a channel.
+      radius: in pixels, of the disk that segments are dilated by.
+      min_pixel_diff: the fewest pixels that a segment must add to be taken.
+      area_threshold: of "full": ends when more than this share of the image is taken; the rest gets
+        its mean.
+    """
+
+    base: Method = IntegratedGradients(steps=100, rule="pair", baseline="image_range")
+    algorithm: Literal["full", "fast"] = "full"
+    segments: Literal["slic", "grid", "input"] = "slic"
+    scales: tuple[int, ...] = (9, 16, 36, 64, 100, 144)
+    compactness: float = 0.1
+    radius: int = 5
+    min_pixel_diff: int = 50
+    area_threshold: float = 1.0
+    target: Target | None = dataclasses.field(default=None, kw_only=True)
+
+    cost: ClassVar[str] = "that of the base"
+    loops: ClassVar[bool] = True
+
+    def __post_init__(self):
+        """Makes a method of a name, gives it and this one the same target, checks the numbers.
+
+        Raises:
+          MethodError: a hyperparameter has the wrong type or is out of range.
+        """
+        settle_base(self)
+        super().__post_init__()
+        if not self.scales or min(self.scales) < 1:
+            raise MethodError(
+                f"scales are numbers of segments, 1 or more for each scale, not {self.scales}."
+            )
+        if not 0 < self.compactness < math.inf:
+            raise MethodError(f"compactness is above 0, not {self.compactness}.")
+        if self.radius < 0:
+            raise MethodError(f"radius is 0 pixels or more, not {self.radius}.")
+        if self.min_pixel_diff < 1:
+            raise MethodError(f"min_pixel_diff is 1 pixel or more, not {self.min_pixel_diff}.")
+        if not 0 <= self.area_threshold <= 1:
+            raise MethodError(
+                f"area_threshold is a share from 0 to 1 of the image, not {self.area_threshold}."
+            )
+
+    @property
+    def random(self):
+        """True when the base is."""
+        return self.base.random
+
+    @property
+    def units(self):
+        """Those of the base."""
+        return f"mean over a region of: {self.base.units}"
+
+    @property
+    def extras(self):
+        """The segments, their ranking, and what the base adds."""
+        return {**self.base.extras, **_EXTRAS}
+
+    def explained(self, net):
+        """Returns the name of the image, in a tuple.
+
+        Raises:
+          MethodError: the base does not explain inputs.
+          InputError: it explains no single image.
+        """
+        inner = self.base
+        while not hasattr(inner, "explained") and hasattr(inner, "base"):
+            inner = inner.base
+        if not hasattr(inner, "explained"):
+            raise MethodError(
+                f"XRAI needs an attribution of every pixel, and {self.base.name} has none. Take "
+                "base=tfsal.IntegratedGradients(), or another method that explains the input."
+            )
+        names = tuple(inner.explained(net))
+        if len(names) > 1:
+            raise InputError(
+                f"XRAI explains one image, and there are {', '.join(names)}. Choose one in the "
+                f"base: base=tfsal.IntegratedGradients(inputs='{names[0]}')."
+            )
+        info = net.inputs[names[0]]
+        if info.shape.rank != 4:
+            raise InputError(
+                f"XRAI explains images [N, H, W, C]; the input '{info.name}' is {info.shape}."
+            )
+        return names
+
+    def segments_input(self, net):
+        """See Method."""
+        if self.segments != "input":
+            return super().segments_input(net)
+        (name,) = self.explained(net)
+        info = net.inputs[name]
+        return SegmentsInput(name, self.scales, info.spatial, info.channels_first)
+
+    def check(self, net):
+        """See Method."""
+        self.explained(net)
+        self.base.check(net)
+
+    def attribute(self, request):
+        """See Method."""
+        attribution = self.base.attribute(request)
+        (name,) = self.explained(request.net)
+        image = request.feeds[name]
+        channels = 1 if request.net.inputs[name].channels_first else 3
+        if attribution.shape.rank == 4:
+            attribution = tf.reduce_max(attribution, axis=channels)
+        if channels == 1:
+            image = tf.transpose(image, [0, 2, 3, 1])
+        segment = loop_body(request, self._segment)
+        labels = self._given(request, image) if self.segments == "input" else segment(image)
+        gather = loop_body(request, self._gather)
+        found, request.extras["ranking"] = gather(attribution, labels)
+        request.extras["segments"] = labels
+        return tf.ensure_shape(found, image.shape[:3])
+
+    def heatmap(self, request, attribution):
+        """See Method. The lowest region is 0 and the highest 1."""
+        return visualize.min_max(attribution)
+
+    def remark(self, extras):
+        """See Method; what the base remarks."""
+        return self.base.remark(extras)
+
+    def _segment(self, image):
+        """[N, H, W, C] -> labels [N, K, H, W]."""
+        if self.segments == "grid":
+            return segmentation.grid(image, self.scales)
+        return segmentation.slic(image, self.scales, self.compactness)
+
+    def _given(self, request, image):
+        """The caller's labels, [N, K, H, W]."""
+        shape = tf.shape(image)
+        return tf.broadcast_to(request.segments, [shape[0], len(self.scales), shape[1], shape[2]])
+
+    def _gather(self, attribution, labels):
+        return regions.rank_regions(
+            attribution,
+            labels,
+            self.scales,
+            radius=self.radius,
+            min_pixel_diff=self.min_pixel_diff,
+            area_threshold=self.area_threshold,
+            fast=self.algorithm == "fast",
+        )

@@ -1,0 +1,59 @@
+"""Regions of an image ranked by an attribution: what XRAI does with segments."""
+
+import tensorflow as tf
+
+from tfsal.ops import region_composites
+
+
+def rank_regions(
+    attribution,
+    labels,
+    segments,
+    *,
+    radius=5,
+    min_pixel_diff=50,
+    area_threshold=1.0,
+    fast=False,
+):
+    """XRAI: takes segments, the highest mean first, and gives each its mean.
+
+    Kapishnikov et al. 2019 (arXiv:1906.02825), algorithm 1, as PAIR's saliency library computes it.
+    Every segment of every scale, dilated by a disk, is a mask. In each step the mask is taken whose
+    mean attribution over the pixels that are not taken yet is highest, the first of equals in the
+    order of scales and labels; these pixels get that mean. A mask that adds too few pixels is not
+    taken. The mean of what is left over stands there, so the sum of the map is that of the
+    attribution.
+
+    Args:
+      attribution: [N, H, W] floating.
+      labels: [N, K, H, W] int32, the segment of each pixel at K scales, from 0.
+      segments: how many segments there may be at each scale: K ints, or one int for all.
+      radius: of the disk, in pixels; 0 leaves the segments as they are.
+      min_pixel_diff: the fewest pixels that a mask must add, 1 or more.
+      area_threshold: ends when more than this share of the image is taken.
+      fast: order the masks by their mean over all their pixels, once. Takes no notice of
+        area_threshold.
+
+    Returns:
+      (map [N, H, W] float32, ranking [N, H, W] int32: 0 for the region that was taken first, -1 for
+      what was left over). NaN and -1 for an image with a label out of range, or an attribution that
+      is not finite.
+    """
+    good = tf.reduce_all(tf.math.is_finite(attribution), axis=[1, 2])
+    good = (good & labels_in_range(labels, segments))[:, tf.newaxis, tf.newaxis]
+    found, ranking = region_composites.rank_regions(
+        tf.where(good, attribution, tf.zeros_like(attribution)),
+        tf.where(good[:, tf.newaxis], labels, 0),
+        segments,
+        radius,
+        min_pixel_diff,
+        area_threshold,
+        fast,
+    )
+    return tf.where(good, found, float("nan")), tf.where(good, ranking, -1)
+
+
+def labels_in_range(labels, segments):
+    """[N] bool: all labels of [N, K, H, W] are from 0 to below `segments`, an int or K ints."""
+    limits = tf.reshape(tf.constant(segments), [-1, 1, 1])
+    return tf.reduce_all((labels >= 0) & (labels < limits), axis=[1, 2, 3])
