@@ -15,7 +15,9 @@ from hosts import identical, without_python
 from reference import error
 
 import tfsal
+from tfsal import kernels
 from tfsal.errors import ExportError, InputError, MethodError
+from tfsal.kernels import library
 from tfsal.ops import regions, segmentation
 from tfsal.serving import check, guard
 
@@ -289,3 +291,60 @@ def test_an_empty_batch(net):
         empty = GIVEN.explain(net, X[:0], 1, segments=labels)
         assert empty.attribution.shape == empty.extras["ranking"].shape == (0, *SIZE)
         assert empty.extras["segments"].shape == (0, 2, *SIZE)
+
+
+# ---------------------------------------------------------------- with tfsal's op library
+
+
+FELZENSZWALB = dataclasses.replace(XRAI, segments="felzenszwalb", scales=(1, 30))
+
+
+@pytest.fixture
+def op_library():
+    if not kernels.status().fused:
+        pytest.skip(kernels.status().reason)
+    return library._OPS
+
+
+def test_the_composite_ranks_as_the_op_does(net, answer, op_library, monkeypatch):
+    monkeypatch.setenv("TFSAL_COMPOSITE", "1")
+    composite = XRAI.explain(load(*SIZE), X, [0, 1, 2])
+    np.testing.assert_array_equal(composite.attribution, answer.attribution)
+    np.testing.assert_array_equal(composite.extras["ranking"], answer.extras["ranking"])
+
+
+def test_a_fused_bundle(net, op_library, tmp_path):
+    halves = (X * 0.01 + (np.arange(24) >= 12)[:, np.newaxis]).astype("float32")
+    answer = FELZENSZWALB.explain(net, halves, [0, 1, 2])
+    segments = answer.extras["segments"].numpy()
+    np.testing.assert_array_equal(segments[:, :, 10, [5, 18]] % 2, [[[0, 1]] * 2] * 3)
+    bundle = tfsal.export(net, tmp_path / "1", {"xrai": FELZENSZWALB}, variant="fused")
+    found = without_python(
+        bundle, "xrai", {**FEEDS, "image": halves}, tmp_path, "--op-library", op_library
+    )
+    assert error(found["attribution"], answer.attribution) < 1e-5
+    for name in ("ranking", "segments"):
+        np.testing.assert_array_equal(found[name], answer.extras[name])
+    contract = json.loads((bundle / "assets.extra" / "tfsal.json").read_text())["signatures"]
+    (host,) = contract["xrai"]["host"]
+    assert "TfsalFelzenszwalb" in host and "TfsalXrai" in host
+    bad = halves.copy()
+    bad[1, 3, 3, 0] = np.nan
+    with guard.opened(bundle) as ask:
+        row_wrong, clean = (ask("xrai", {**FEEDS, "image": x}) for x in (bad, halves))
+    assert np.isnan(row_wrong["attribution"][1]).all() and row_wrong["class_index"][1] == -2
+    np.testing.assert_array_equal(row_wrong["attribution"][::2], clean["attribution"][::2])
+
+
+def test_where_there_are_no_segments_of_felzenszwalb(net, op_library, tmp_path, monkeypatch):
+    with pytest.raises(MethodError, match='jit_compile=False.*variant="fused".*segments="slic"'):
+        FELZENSZWALB(net, X, jit_compile=True)
+    with pytest.raises(MethodError, match='variant="fused" has it'):
+        tfsal.export(net, tmp_path / "1", {"xrai": FELZENSZWALB})
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(MethodError, match="not under XLA"):
+        inside = tf.function(lambda x: FELZENSZWALB(net, x, 1), autograph=False)
+        inside(tf.constant(X))
+    monkeypatch.setenv("TFSAL_COMPOSITE", "1")
+    with pytest.raises(MethodError, match=r"tfsal\.kernels\.status"):
+        FELZENSZWALB(load(*SIZE), X)

@@ -15,7 +15,7 @@ from twins import TWINS
 
 from tfsal import kernels
 from tfsal.kernels import library
-from tfsal.ops import cam_composites, cam_ops
+from tfsal.ops import cam_composites, cam_ops, fused
 
 # How far a result may be from the twin, over the largest sum of absolute terms: half-precision
 # inputs are exact in float64, so only the float32 sums remain.
@@ -277,7 +277,7 @@ def test_portable_graphs_hold_no_op_of_ours(reduction):
         return [op.type for op in function.get_concrete_function().graph.get_operations()]
 
     assert any(op.startswith("Tfsal") for op in ops())
-    with cam_ops.portable():
+    with fused.portable():
         assert not any(op.startswith("Tfsal") for op in ops())
     assert any(op.startswith("Tfsal") for op in ops())
 

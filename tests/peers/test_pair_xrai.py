@@ -10,6 +10,7 @@ from skimage import segmentation as skimage_segmentation
 from skimage.morphology import dilation, disk
 
 import tfsal
+from tfsal import kernels
 from tfsal.ops import regions, segmentation
 
 peer = pytest.importorskip("saliency.core")
@@ -132,6 +133,25 @@ def test_the_method_with_its_default_base():
         )
         assert pair.relative(answer.attribution[i], expected) < 1e-6
         assert len(np.unique(expected)) > 4
+
+
+def test_a_photo_with_pairs_own_segments():
+    """Felzenszwalb's at PAIR's scales and size: whose segments they are makes no difference."""
+    if not kernels.status().fused:
+        pytest.skip(kernels.status().reason)
+    image = transform.resize(data.chelsea(), (224, 224)).astype("float32")
+    net = tfsal.load(
+        lambda x: tf.reduce_mean(x**3, [1, 2]),
+        specs=tf.TensorSpec([None, 224, 224, 3], name="image"),
+    )
+    method = tfsal.XRAI(base="gradient_times_input", segments="felzenszwalb")
+    answer = method.explain(net, image[np.newaxis], 1)
+    base = method.base(net, image[np.newaxis], 1).numpy()[0]
+    expected = peer.XRAI().GetMaskWithDetails(
+        image, None, base_attribution=base, extra_parameters=parameters_of()
+    )
+    assert pair.relative(answer.attribution[0], expected.attribution_mask) < 1e-6
+    assert len(np.unique(expected.attribution_mask)) > 50
 
 
 @pytest.mark.parametrize("photo", ["astronaut", "chelsea"])

@@ -1,5 +1,6 @@
 """Calling a method from Python: checking values, tracing once, running."""
 
+import contextlib
 import dataclasses
 import re
 import typing
@@ -13,6 +14,7 @@ from tfsal.graph.model_graph import ModelGraph
 from tfsal.graph.summary import shape_text
 from tfsal.methods import progress
 from tfsal.methods.explain import explain
+from tfsal.ops import fused
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,13 +55,15 @@ class Question(typing.NamedTuple):
 class Run(typing.NamedTuple):
     """How a method runs, which does not change what it computes; see Method.__call__.
 
-    `full` asks for everything that is known, not only the attribution.
+    `full` asks for everything that is known, not only the attribution; `host` is True where it is
+    known that XLA does not compile it.
     """
 
     internal_batch_size: int = 8
     jit_compile: bool | None = None
     progress: bool | None = None
     full: bool = False
+    host: bool = False
 
 
 def run(method, net, x, question, how):
@@ -71,7 +75,8 @@ def run(method, net, x, question, how):
     asked = _check_question(method, net, question, feeds)
     if how.jit_compile is None:
         how = how._replace(jit_compile=_accelerated())
-    how = how._replace(progress=_shows_progress(method, how))
+    host = tf.executing_eagerly() and not how.jit_compile
+    how = how._replace(progress=_shows_progress(method, how), host=host)
     class_index = asked["class_index" if question.class_indices is None else "class_indices"]
     several = None if question.class_indices is None else class_index.shape[1]
     key = (method, how, several)
@@ -182,7 +187,8 @@ def _traced(method, net, how, several):
         feeds = dict(zip(net.inputs, arguments, strict=False))
         asked = arguments[len(feeds) :]
         asked = {spec.name: value for spec, value in zip(specs, asked, strict=True)}
-        results = explain(method, net, feeds, asked, how.internal_batch_size, bodies, told)
+        with fused.on_host() if how.host else contextlib.nullcontext():
+            results = explain(method, net, feeds, asked, how.internal_batch_size, bodies, told)
         totals.append(told.total if told else None)
         if not how.full:
             results = {k: results[k] for k in ("attribution", "class_index", "extras")}

@@ -13,8 +13,9 @@ from tfsal.methods.chunks import loop_body
 from tfsal.methods.path import IntegratedGradients
 from tfsal.methods.segments_input import SegmentsInput
 from tfsal.methods.target import Target
-from tfsal.ops import regions, segmentation
+from tfsal.ops import fused, native_regions, regions, segmentation
 
+_SCALES = (9, 16, 36, 64, 100, 144)
 _EXTRAS = {
     "segments": "label of each pixel, from 0, at each scale",
     "ranking": "place of the pixel's region in the order of importance, 0 for the region that was "
@@ -41,9 +42,12 @@ class XRAI(Method, name="xrai"):
         pixel; as an object or by name: "integrated_gradients(steps=16)". The default is PAIR's:
         Integrated Gradients from black and from white.
       algorithm: "full", or "fast", which orders the segments once, whatever they overlap.
-      segments: "slic" superpixels, "grid" of rectangles, or "input": label maps that you give,
-        `segments=` of a call and an input of the signature.
-      scales: how many segments there are at most at each scale, coarse or fine.
+      segments: "slic" superpixels, "grid" of rectangles, "felzenszwalb", PAIR's, which only a host
+        with tfsal's op library can make (not XLA, not a portable bundle), or "input": label maps
+        that you give, `segments=` of a call and an input of the signature.
+      scales: how many segments there are at most at each scale, coarse or fine; of felzenszwalb,
+        its parameter: the larger, the larger the segments. None is (9, 16, 36, 64, 100, 144), and
+        PAIR's (50, 100, 150, 250, 500, 1200) of felzenszwalb.
       compactness: of slic: how much the way from one superpixel to the next counts, beside the
         whole range of a channel.
       radius: in pixels, of the disk that segments are dilated by.
@@ -54,8 +58,8 @@ class XRAI(Method, name="xrai"):
 
     base: Method = IntegratedGradients(steps=100, rule="pair", baseline="image_range")
     algorithm: Literal["full", "fast"] = "full"
-    segments: Literal["slic", "grid", "input"] = "slic"
-    scales: tuple[int, ...] = (9, 16, 36, 64, 100, 144)
+    segments: Literal["slic", "grid", "felzenszwalb", "input"] = "slic"
+    scales: tuple[int, ...] | None = None
     compactness: float = 0.1
     radius: int = 5
     min_pixel_diff: int = 50
@@ -73,10 +77,11 @@ class XRAI(Method, name="xrai"):
         """
         settle_base(self)
         super().__post_init__()
+        if self.scales is None:
+            known = native_regions.SCALES if self.segments == "felzenszwalb" else _SCALES
+            object.__setattr__(self, "scales", known)
         if not self.scales or min(self.scales) < 1:
-            raise MethodError(
-                f"scales are numbers of segments, 1 or more for each scale, not {self.scales}."
-            )
+            raise MethodError(f"scales are integers, 1 or more for each scale, not {self.scales}.")
         if not 0 < self.compactness < math.inf:
             raise MethodError(f"compactness is above 0, not {self.compactness}.")
         if self.radius < 0:
@@ -155,7 +160,12 @@ class XRAI(Method, name="xrai"):
         if channels == 1:
             image = tf.transpose(image, [0, 2, 3, 1])
         segment = loop_body(request, self._segment)
-        labels = self._given(request, image) if self.segments == "input" else segment(image)
+        if self.segments == "input":
+            labels = self._given(request, image)
+        elif self.segments == "felzenszwalb":
+            labels = _felzenszwalb(image, self.scales)
+        else:
+            labels = segment(image)
         gather = loop_body(request, self._gather)
         found, request.extras["ranking"] = gather(attribution, labels)
         request.extras["segments"] = labels
@@ -181,12 +191,34 @@ class XRAI(Method, name="xrai"):
         return tf.broadcast_to(request.segments, [shape[0], len(self.scales), shape[1], shape[2]])
 
     def _gather(self, attribution, labels):
+        # PAIR's scales say nothing of how many there are.
+        many = 2**31 - 1 if self.segments == "felzenszwalb" else self.scales
         return regions.rank_regions(
             attribution,
             labels,
-            self.scales,
+            many,
             radius=self.radius,
             min_pixel_diff=self.min_pixel_diff,
             area_threshold=self.area_threshold,
             fast=self.algorithm == "fast",
         )
+
+
+def _felzenszwalb(image, scales):
+    """[N, H, W, C] -> labels [N, K, H, W] of each image's range brought to [-1, 1], as PAIR does.
+
+    Raises:
+      MethodError: the op that makes them cannot be used here.
+    """
+    if not fused.host_ops():
+        raise MethodError(
+            'segments="felzenszwalb" is made by tfsal\'s op library, on a CPU: not under XLA '
+            '(jit_compile=False), not in a portable bundle (variant="fused" has it), and not '
+            'without the library (tfsal.kernels.status()). segments="slic" runs everywhere.'
+        )
+    image = tf.cast(image, tf.float64)
+    low, high = (f(image, [1, 2, 3], keepdims=True) for f in (tf.reduce_min, tf.reduce_max))
+    image = tf.math.divide_no_nan(image - low, high - low) * 2 - 1
+    # An image that holds a NaN has no answer; the op takes numbers only.
+    finite = tf.math.is_finite(high - low)
+    return native_regions.felzenszwalb(tf.where(finite, image, 0), scales)

@@ -9,26 +9,10 @@ and results are float32, or float64 for float64. `relu` makes negative values of
 infinity flow through. Differentiable.
 """
 
-import contextlib
-import contextvars
-
 import tensorflow as tf
 
-from tfsal.kernels import library
-from tfsal.ops import cam_composites
+from tfsal.ops import cam_composites, fused
 from tfsal.ops.precision import at_least_float32
-
-_portable = contextvars.ContextVar("portable", default=False)
-
-
-@contextlib.contextmanager
-def portable():
-    """Inside, every reduction is made of plain TensorFlow ops, which any server has."""
-    token = _portable.set(True)
-    try:
-        yield
-    finally:
-        _portable.reset(token)
 
 
 def grad_cam(activations, gradients, relu=False):
@@ -126,7 +110,7 @@ _OPS = {
 
 def _reduce(op, activations, second, **attributes):
     name, composite = _OPS[op]
-    ops = None if _portable.get() else library.fused_ops()
+    ops = fused.ops()
     if ops is None:
         return composite(activations, second, **attributes)
     activations = tf.convert_to_tensor(activations)

@@ -1,8 +1,12 @@
-"""Regions of an image ranked by an attribution: what XRAI does with segments."""
+"""Regions of an image ranked by an attribution: what XRAI does with segments.
+
+It is one fused op (cc/ops) where the graph runs on a CPU as it is and the op library is loaded, and
+its composite otherwise.
+"""
 
 import tensorflow as tf
 
-from tfsal.ops import region_composites
+from tfsal.ops import fused, native_regions, region_composites
 
 
 def rank_regions(
@@ -25,7 +29,7 @@ def rank_regions(
     attribution.
 
     Args:
-      attribution: [N, H, W] floating.
+      attribution: [N, H, W] floating; the fused op rounds it to float32.
       labels: [N, K, H, W] int32, the segment of each pixel at K scales, from 0.
       segments: how many segments there may be at each scale: K ints, or one int for all.
       radius: of the disk, in pixels; 0 leaves the segments as they are.
@@ -41,15 +45,18 @@ def rank_regions(
     """
     good = tf.reduce_all(tf.math.is_finite(attribution), axis=[1, 2])
     good = (good & labels_in_range(labels, segments))[:, tf.newaxis, tf.newaxis]
-    found, ranking = region_composites.rank_regions(
-        tf.where(good, attribution, tf.zeros_like(attribution)),
-        tf.where(good[:, tf.newaxis], labels, 0),
-        segments,
-        radius,
-        min_pixel_diff,
-        area_threshold,
-        fast,
-    )
+    attribution = tf.where(good, attribution, tf.zeros_like(attribution))
+    labels = tf.where(good[:, tf.newaxis], labels, 0)
+    options = radius, min_pixel_diff, area_threshold
+    if fused.host_ops():
+        algorithm = "fast" if fast else "full"
+        found, ranking = native_regions.xrai(
+            tf.cast(attribution, tf.float32), labels, *options, algorithm
+        )
+    else:
+        found, ranking = region_composites.rank_regions(
+            attribution, labels, segments, *options, fast
+        )
     return tf.where(good, found, float("nan")), tf.where(good, ranking, -1)
 
 

@@ -1,6 +1,5 @@
 """Signatures of a bundle: the model's own inputs and outputs, and what an explanation adds."""
 
-import contextlib
 import dataclasses
 import inspect
 import re
@@ -9,7 +8,7 @@ import tensorflow as tf
 
 from tfsal.methods.call import argument_specs
 from tfsal.methods.explain import explain
-from tfsal.ops import cam_ops
+from tfsal.ops import fused
 from tfsal.serving.pictures import BYTES
 
 _PREFIX = "tfsal_"
@@ -68,7 +67,7 @@ def explanation_signature(
             feeds[pictures.image], broken = pictures.decode(arguments[files])
         asked = arguments[len(feeds) :]
         asked = {spec.name: value for spec, value in zip(added, asked, strict=True)}
-        with cam_ops.portable() if portable else contextlib.nullcontext():
+        with fused.portable() if portable else fused.on_host():
             results = explain(method, net, feeds, asked, internal_batch_size)
         if files is not None:
             results = pictures.blank(broken, results, net)
