@@ -246,7 +246,7 @@ def test_the_gpu_kernels_build_and_register(build, tmp_path):
     code = (
         "import pathlib, sys, tfsal.quiet as q; q.import_tensorflow()\n"
         "from tfsal.kernels import library\n"
-        "library._GPU = pathlib.Path(sys.argv[1]); library._load()\n"
+        "library._GPU = pathlib.Path(sys.argv[1]); library.load()\n"
         "from tensorflow.python.framework import kernels as k\n"
         "for op in 'GradCam GradCamPlusPlus XGradCam HiResCam LayerCam WeightedCam'.split():\n"
         "    found = k.get_registered_kernels_for_op('Tfsal' + op).kernel\n"

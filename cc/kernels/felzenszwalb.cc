@@ -22,6 +22,7 @@ namespace {
 
 constexpr int64_t kMostPixels = int64_t{1} << 28;
 constexpr double kMostSigma = 1000;
+constexpr int64_t kMostBeside = int64_t{1} << 22;
 constexpr int64_t kRowsInOneTask = 16;
 
 // numpy.sum of contiguous numbers, to the last bit.
@@ -293,6 +294,9 @@ const char* FelzenszwalbError(ImageShape shape,
   }
   if (!(options.sigma >= 0 && options.sigma <= kMostSigma))
     return "sigma is from 0 to 1000";
+  // Rows are blurred with that many values beside them.
+  if (shape.channels > kMostBeside / (1 + options.sigma))
+    return "channels times (1 + sigma) are at most 2^22";
   if (options.min_size < 0) return "min_size is not negative";
   return nullptr;
 }

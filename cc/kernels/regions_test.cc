@@ -145,7 +145,7 @@ void TestSegmentRefusals() {
   CHECK(FelzenszwalbError(shape, {kScales, 6, 0.8, -1}) != nullptr);
   const int64_t most = std::numeric_limits<int64_t>::max();
   for (const ImageShape large :
-       {ImageShape{1, 1 << 15, 1 << 14, 1}, {1, most, most, 1}})
+       {ImageShape{1, 1 << 15, 1 << 14, 1}, {1, most, most, 1}, {1, 1, 1, most}})
     CHECK(FelzenszwalbError(large, {kScales, 6, 0.8, 0}) != nullptr);
 }
 
@@ -338,7 +338,9 @@ void TestRankingRefusals() {
     CHECK(FindBadLabel(labels.data(), shape) == 6);
   }
   const int64_t most = std::numeric_limits<int64_t>::max();
-  CHECK(XraiError({1, 1, most, most}, {}) != nullptr);
+  for (const SegmentsShape& large :
+       {SegmentsShape{1, 1, most, most}, {1, 1, 1, most}, {1, 1, 1 << 23, 1}})
+    CHECK(XraiError(large, {}) != nullptr);
   for (const XraiOptions& options : {XraiOptions{-1, 1, 1, false},
                                      {5, 0, 1, false},
                                      {5, 1, -0.1, false},

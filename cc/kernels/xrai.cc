@@ -395,8 +395,11 @@ void RankFast(std::vector<Candidate> candidates, const XraiOptions& options,
 }  // namespace
 
 const char* XraiError(SegmentsShape shape, const XraiOptions& options) {
-  if (shape.width > 0 && shape.height > kMostPixels / shape.width)
-    return "images have at most 2^28 pixels";
+  // In words of bits: rows are filled up to whole ones.
+  if (shape.width > kMostPixels ||
+      (shape.width > 0 &&
+       shape.height > kMostPixels / (RowWords(shape) * kWordBits)))
+    return "images have at most 2^28 pixels, in rows of a multiple of 64";
   if (options.radius < 0) return "radius is not negative";
   if (options.min_pixel_diff < 1) return "min_pixel_diff is at least 1";
   if (!(options.area_threshold >= 0 && options.area_threshold <= 1))

@@ -7,10 +7,12 @@ import numpy as np
 import oracles
 import pytest
 import tensorflow as tf
+from reference import error
 from test_perturbation import bent, images, net_of
 
 from tfsal import LIME, FeatureAblation, KernelSHAP, SampledShapley
 from tfsal.errors import InputError, MethodError
+from tfsal.methods.features import grid_labels
 from tfsal.ops import random
 
 KINDS = [FeatureAblation, LIME, KernelSHAP, SampledShapley]
@@ -58,6 +60,10 @@ def test_grids(shape, segments, labels):
     net, x = oracles.load(bent, *shape, dtype=tf.float64), images(*shape)
     found = FeatureAblation(segments=segments)(net, x, 1, internal_batch_size=64)
     np.testing.assert_allclose(found, ablated(x, labels), atol=1e-12)
+
+
+def test_a_grid_of_as_many_cells_as_a_long_series_has_places():
+    np.testing.assert_array_equal(grid_labels([40000], [40000]), np.arange(40000))
 
 
 def test_a_grid_on_a_model_that_takes_any_size():
@@ -219,6 +225,9 @@ def test_lime_recovers_a_linear_model():
     net = oracles.load(lambda x: (x @ weights[:, None] + 30) * [[1.0, 2.0]], 30)
     found = LIME(samples=120, alpha=0.0, baseline=0.5)(net, images(30), 0)
     np.testing.assert_allclose(found, weights * (images(30) - 0.5), atol=2e-4)
+    # Of weights down to exp(-100), none is 0.
+    narrow = LIME(samples=120, alpha=0.0, baseline=0.5, width=0.03)(net, images(30), 0)
+    assert np.isfinite(narrow).all() and error(narrow, found) < 0.1
 
 
 @pytest.mark.parametrize("options", [{"samples": 61}, {"width": 0.5}, {"alpha": 2.0}], ids=str)

@@ -200,6 +200,11 @@ def test_integers_and_other_dtypes():
     mean = Occlusion(baseline="channel_mean")(oracles.load(scaled, *IMAGE, dtype=tf.uint8), x, 1)
     rounded = np.round(x.astype("f4").mean((1, 2), keepdims=True))
     assert error(mean[1], _one_channel_mean(scaled, x, rounded)) < 1e-6
+    # Noise around black and white ends there, and does not come back at the other end.
+    whole = oracles.load(lambda x: tf.cast(x, tf.float32) @ tf.ones([4, 2]), 4, dtype=tf.uint8)
+    white = np.array([[255, 255, 255, 0]])
+    noisy = FeatureAblation(segments=np.zeros(4, int), baseline="gaussian(count=20,stdev=0.1)")
+    assert 10 < noisy(whole, white, 0)[0, 0] < 80
 
 
 def _one_channel_mean(model, x, means):

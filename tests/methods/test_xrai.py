@@ -139,6 +139,27 @@ def test_bases_and_wrappers(net, given):
     assert error(still(net, X, 1, segments=LABELS), given.attribution) < 1e-5
 
 
+def test_label_maps_of_few_bits(net, given):
+    found = GIVEN(net, X, 1, segments=LABELS.astype("uint8"))
+    np.testing.assert_array_equal(found, given.attribution)
+
+
+def test_scales_follow_the_segments_they_are_of():
+    changed = dataclasses.replace(tfsal.XRAI(), segments="felzenszwalb")
+    assert changed == tfsal.XRAI(segments="felzenszwalb")
+    assert changed._scales == (50, 100, 150, 250, 500, 1200) and tfsal.XRAI()._scales[0] == 9
+
+
+def test_an_image_of_integers():
+    net = tfsal.load(
+        lambda x: model(tf.cast(x, tf.float32)),
+        specs=tf.TensorSpec([None, *SIZE, 2], tf.int32, name="image"),
+    )
+    image = np.round(X * 100).astype("int32")
+    method = dataclasses.replace(XRAI, base=tfsal.Occlusion(patch=4))
+    assert len(np.unique(method(net, image, 1)[0])) > 4
+
+
 def test_several_classes(net, given):
     both = GIVEN.explain(net, X, class_indices=[1, 3], segments=LABELS)
     assert error(both.attribution[:, 0], given.attribution) < 1e-5
@@ -196,10 +217,12 @@ def test_segments_for_a_method_that_makes_its_own(net):
         ({"scales": ()}, "1 or more for each scale"),
         ({"scales": (4, 0)}, "1 or more for each scale"),
         ({"scales": 4}, "not of type"),
+        ({"scales": (65537,)}, "at most 65536 segments"),
+        ({"radius": 101}, "radius is 0 to 100"),
         ({"segments": "watershed"}, "segments='watershed'"),
         ({"algorithm": "slow"}, "algorithm='slow'"),
         ({"compactness": 0.0}, "compactness is above 0"),
-        ({"radius": -1}, "radius is 0 pixels or more"),
+        ({"radius": -1}, "radius is 0 to 100 pixels"),
         ({"min_pixel_diff": 0}, "1 pixel or more"),
         ({"area_threshold": 1.5}, "share from 0 to 1"),
         ({"base": "integrated"}, "no method 'integrated'"),

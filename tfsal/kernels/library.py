@@ -30,7 +30,7 @@ class Status:
       instructions: "avx512", "avx2" or "baseline": what the CPU kernels use here.
       xla: True when the ops are known to XLA.
       gpu: True when the library has GPU kernels.
-      numpy: True when `tfsal.kernels.cam`, the kernels on NumPy arrays, is built.
+      numpy: True when the kernels on NumPy arrays, `tfsal.kernels.cam` and `regions`, are built.
     """
 
     fused: bool
@@ -53,7 +53,7 @@ class Status:
             f"built for     {self.built_for or '-'}, installed {self.tensorflow}\n"
             f"kernels       {kernels}\n"
             f"XLA           {'yes' if self.xla else 'no'}\n"
-            f"NumPy module  {'tfsal.kernels.cam' if self.numpy else 'none'}"
+            f"NumPy         {'tfsal.kernels.cam, tfsal.kernels.regions' if self.numpy else 'none'}"
         )
 
 
@@ -66,18 +66,15 @@ def fused_ops():
 
     The environment variable TFSAL_COMPOSITE=1 asks for composites; it is read at every call.
     """
-    return None if _why_composite() else _load()
+    return None if _why_composite() else load()
 
 
 def host_ops():
     """Returns the module of fused ops for those that only a CPU has, whatever devices there are.
 
-    Raises:
-      ImportError: the op library is missing or not usable; says why.
+    None, as `fused_ops`, where the library is missing or not usable, or composites are asked for.
     """
-    if unusable() is not None:
-        raise ImportError(f"the op library is needed here, and {unusable()}: install tfsal again")
-    return _load()
+    return None if _why_composite_on_host() else load()
 
 
 def status() -> Status:
@@ -95,24 +92,32 @@ def status() -> Status:
         instructions=_instructions() if loaded else None,
         xla=loaded,
         gpu=loaded and _has_gpu_kernels(),
-        numpy=importlib.util.find_spec("tfsal.kernels.cam") is not None,
+        numpy=all(importlib.util.find_spec(f"tfsal.kernels.{m}") for m in ("cam", "regions")),
     )
+
+
+def _why_composite_on_host():
+    """One line, "" when the ops that only a CPU has are to be used."""
+    if os.environ.get("TFSAL_COMPOSITE", "0") not in ("", "0"):
+        return "TFSAL_COMPOSITE is set"
+    return unusable() or ""
 
 
 def _why_composite():
     """One line, "" when the fused ops are to be used."""
-    if os.environ.get("TFSAL_COMPOSITE", "0") not in ("", "0"):
-        return "TFSAL_COMPOSITE is set"
-    if unusable() is not None:
-        return unusable()
+    if _why_composite_on_host():
+        return _why_composite_on_host()
     if _has_gpu() and not _has_gpu_kernels():
         return "the op library has no GPU kernels, and there is a GPU"
     return ""
 
 
 @functools.cache
-def _load():
-    """The module of ops. All libraries or none: a method may be compiled by XLA at any time."""
+def load():
+    """Returns the module of ops, or raises _Refused.
+
+    All libraries or none: a method may be compiled by XLA at any time.
+    """
     import tensorflow as tf
 
     for path in (_OPS, _XLA):
@@ -138,7 +143,7 @@ def unusable():
     Warns once where there is a library that cannot be used.
     """
     try:
-        _load()
+        load()
     except _Refused as refused:
         if _OPS.exists():
             warnings.warn(

@@ -89,6 +89,10 @@ class BlackAndWhite(Baseline):
         if self.black == self.white:
             raise MethodError(f"black and white are the same value, {self.black}.")
 
+    def check(self, info):
+        """See Baseline."""
+        _check_range(info, self.black, self.white)
+
     def of(self, x, info, seed, stream):
         """See Baseline."""
         both = [tf.fill(tf.shape(x), tf.constant(v, x.dtype)) for v in (self.black, self.white)]
@@ -191,6 +195,11 @@ class Uniform(Baseline):
             _check_numbers("a uniform baseline", self.low, self.high)
             if self.low >= self.high:
                 raise MethodError(f"low={self.low} is not below high={self.high}.")
+
+    def check(self, info):
+        """See Baseline."""
+        if self.low is not None:
+            _check_range(info, self.low, self.high)
 
     def of(self, x, info, seed, stream):
         """See Baseline."""

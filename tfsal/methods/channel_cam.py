@@ -72,9 +72,12 @@ class ChannelCam(CamMethod):
         chosen = self._chosen(activations)
         weights = self.weights(request, tensor, chosen)
         dtype = at_least_float32(activations).dtype  # In which weighted_cam takes its weights.
-        shares = tf.one_hot(chosen, tf.shape(activations)[-1], True, False)
-        weights = tf.where(shares, tf.cast(weights, dtype)[..., tf.newaxis], tf.zeros([], dtype))
-        weights = tf.ensure_shape(tf.reduce_sum(weights, axis=1), [None, activations.shape[-1]])
+        weights = tf.cast(weights, dtype)
+        if self.channels is not None:
+            shares = tf.one_hot(chosen, tf.shape(activations)[-1], True, False)
+            weights = tf.where(shares, weights[..., tf.newaxis], tf.zeros([], dtype))
+            weights = tf.reduce_sum(weights, axis=1)
+        weights = tf.ensure_shape(weights, [None, activations.shape[-1]])
         return cam_ops.weighted_cam(activations, weights)
 
     def _chosen(self, activations):

@@ -156,12 +156,13 @@ def grid_labels(cells, positions):
     Returns:
       [*positions] int32.
     """
-    labels = tf.zeros([1] * len(cells), tf.int32)
+    labels = tf.zeros([1] * len(cells), tf.int64)  # Products of sizes leave int32.
     for axis, (count, size) in enumerate(zip(cells, positions, strict=True)):
-        along = (2 * tf.range(size) + 1) * count // (2 * size)
+        places = tf.range(tf.cast(size, tf.int64))
+        along = (2 * places + 1) * count // (2 * tf.cast(size, tf.int64))
         shape = [size if i == axis else 1 for i in range(len(cells))]
         labels = labels * count + tf.reshape(along, shape)
-    return labels
+    return tf.cast(labels, tf.int32)
 
 
 @dataclasses.dataclass(frozen=True)

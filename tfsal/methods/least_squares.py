@@ -7,14 +7,15 @@ def no_squares(like, size):
     """The sums before any row.
 
     Args:
-      like: [N, ...] tensor, for N and the dtype.
+      like: [N, ...] tensor, for N.
       size: number of unknowns; int.
 
     Returns:
-      (A [N, size, size], b [N, size]) of the normal equations A v = b.
+      (A [N, size, size], b [N, size]) of the normal equations A v = b, in float64: they square
+      what is small, and GPUs and TPUs multiply matrices of float32 with fewer digits.
     """
     count = tf.shape(like)[0]
-    return tf.zeros([count, size, size], like.dtype), tf.zeros([count, size], like.dtype)
+    return tf.zeros([count, size, size], tf.float64), tf.zeros([count, size], tf.float64)
 
 
 def add_squares(squares, rows, values, weights):
@@ -27,8 +28,8 @@ def add_squares(squares, rows, values, weights):
       weights: [N or 1, c].
     """
     matrix, right = squares
+    rows, values, weights = (tf.cast(t, tf.float64) for t in (rows, values, weights))
     weighted = rows * weights[..., tf.newaxis]
-    # No matrix product on the right: GPUs and TPUs would round the values for it.
     right += tf.reduce_sum(weighted * values[..., tf.newaxis], axis=1)
     return matrix + tf.matmul(weighted, rows, transpose_a=True), right
 
@@ -42,14 +43,13 @@ def solve(squares, penalty=0.0, total=None):
       total: [N], what the unknowns must add up to, or None.
 
     Returns:
-      [N, size].
+      [N, size] float64.
     """
     matrix, right = squares
     size = right.shape[1]
     diagonal = tf.linalg.diag_part(matrix) + penalty
     # Enough for Cholesky where rows leave an unknown open, and next to nothing elsewhere.
-    rounding = {tf.float32: 1e-6, tf.float64: 1e-14}[matrix.dtype]
-    diagonal += rounding * tf.reduce_mean(diagonal, axis=1, keepdims=True)
+    diagonal += 1e-14 * tf.reduce_mean(diagonal, axis=1, keepdims=True)
     root = tf.linalg.cholesky(tf.linalg.set_diag(matrix, diagonal))
     ones = tf.ones_like(right)
     both = tf.linalg.cholesky_solve(root, tf.stack([right, ones], axis=2))
@@ -57,6 +57,7 @@ def solve(squares, penalty=0.0, total=None):
         return both[..., 0]
     # The Lagrange multiplier of the sum.
     free, even = both[..., 0], both[..., 1]
+    total = tf.cast(total, tf.float64)
     short = total[:, tf.newaxis] - tf.reduce_sum(free, axis=1, keepdims=True)
     found = free + even * short / tf.reduce_sum(even, axis=1, keepdims=True)
     # Rounding too may not take anything of the sum away.

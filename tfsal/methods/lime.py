@@ -69,14 +69,14 @@ class LIME(FeatureMethod, name="lime"):
         def add(masks, squares):
             drawn = masked.uniform(masks.numbers, [count])
             present = tf.cast(drawn < 0.5, masked.dtype)
-            similarity = tf.sqrt(tf.reduce_mean(present, axis=2))
-            weights = tf.exp(-(((1 - similarity) / self.width) ** 2) / 2)
-            weights *= tf.cast(masks.weights, masked.dtype)
-            # Centred, features and intercept are nearly independent, which float32 needs; from
-            # the input's score, scores are small. The slopes stay what they are.
+            # In float64, where a narrow kernel does not make all of them 0.
+            similarity = tf.sqrt(tf.reduce_mean(tf.cast(present, tf.float64), axis=2))
+            weights = tf.exp(-(((1 - similarity) / self.width) ** 2) / 2) * masks.weights
+            # Centred, features and intercept are nearly independent; from the input's score,
+            # scores are small. The slopes stay what they are.
             rows = tf.concat([present - 0.5, tf.ones_like(present[..., :1])], axis=2)
             return add_squares(squares, rows, masks.scores(features.keep(present)) - score, weights)
 
         squares = masked.over_masks(self.samples, add, no_squares(score, count + 1))
-        penalty = tf.constant([self.alpha] * count + [0.0], masked.dtype)
-        return solve(squares, penalty)[:, :count]
+        penalty = tf.constant([self.alpha] * count + [0.0], tf.float64)
+        return tf.cast(solve(squares, penalty)[:, :count], masked.dtype)

@@ -20,7 +20,7 @@ from tfsal.methods.chunks import accumulate, join_copies, shares, split_copies
 from tfsal.methods.gradient import single
 from tfsal.methods.request import repeat
 from tfsal.ops import random
-from tfsal.ops.precision import at_least_float32
+from tfsal.ops.precision import back_to, floating
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,8 +103,12 @@ class PerturbationMethod(Method):
 
     def check(self, net):
         """See Method; the baseline must fit every input."""
+        self.check_sizes(net, net.inputs)
+
+    def check_sizes(self, net, inputs):
+        """See Method."""
         for name in self.explained(net):
-            self.baseline.check(net.inputs[name])
+            self.baseline.check(inputs[name])
 
     def attribute(self, request):
         """See Method."""
@@ -196,10 +200,7 @@ class MaskedInput:
         """
         self.request, self.name = request, name
         info, feed = request.net.inputs[name], request.feeds[name]
-        if feed.dtype.is_floating:
-            x = at_least_float32(feed)
-        else:
-            x = tf.cast(feed, tf.float32 if feed.dtype.size < 4 else tf.float64)
+        x = floating(feed)
         stream = list(request.net.inputs).index(name)
         self._baselines = baseline.of(x, info, request.seed, stream)
         self._differences = x[:, tf.newaxis] - self._baselines
@@ -288,9 +289,7 @@ class MaskedInput:
             if axis not in self._axes:  # That of the channels.
                 keep = tf.expand_dims(keep, axis + 1)
         points = start + tf.cast(keep, start.dtype) * difference
-        dtype = self.request.feeds[self.name].dtype
-        points = points if dtype.is_floating else tf.round(points)
-        points = tf.cast(join_copies(points), dtype)
+        points = back_to(self.request.feeds[self.name].dtype, join_copies(points))
         asked = self.request.at({self.name: points}, tf.size(which))
         return split_copies(asked.score, tf.size(which))
 

@@ -112,6 +112,8 @@ def _interruptible(function, arguments):
     manager = cancellation.CancellationManager()
     try:
         with _on_signal(signal.SIGINT, manager.start_cancel):
+            if pressed:  # Before anyone listened.
+                manager.start_cancel()
             results = manager.get_cancelable_function(function)(*arguments)
     except tf.errors.CancelledError:
         if not pressed:

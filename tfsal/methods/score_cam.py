@@ -11,7 +11,7 @@ from tfsal.methods.baselines import Baseline, Constant, baseline_of
 from tfsal.methods.channel_cam import ChannelCam
 from tfsal.methods.chunks import join_copies, scores
 from tfsal.methods.request import repeat
-from tfsal.ops.precision import at_least_float32
+from tfsal.ops.precision import back_to, floating
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,18 +62,20 @@ class ScoreCAM(ChannelCam, name="scorecam"):
           MethodError: the layer has no input that its map could mask.
         """
         super().check(net)
+        self.check_sizes(net, net.inputs)
+
+    def check_sizes(self, net, inputs):
+        """See Method."""
         for tensor in self.layer_tensors(net):
             for name in self._masked(net, tensor):
-                self.baseline.check(net.inputs[name])
+                self.baseline.check(inputs[name])
 
     def weights(self, request, tensor, chosen):
         """See ChannelCam."""
         net, x, hidden = request.net, {}, {}
         for stream, (name, info) in enumerate(net.inputs.items()):
             if name in self._masked(net, tensor):
-                value = request.feeds[name]
-                value = value if info.dtype.is_floating else tf.cast(value, tf.float32)
-                x[name] = at_least_float32(value)
+                x[name] = floating(request.feeds[name])
                 hidden[name] = self.baseline.of(x[name], info, request.seed, stream)[:, 0]
         first = self._channels_first(request.evaluation[tensor])
 
@@ -86,14 +88,14 @@ class ScoreCAM(ChannelCam, name="scorecam"):
                 rows, under = repeat(x[name], copies), repeat(hidden[name], copies)
                 mask = tf.cast(self._mask(maps, rows, at), rows.dtype)
                 shown = tf.ensure_shape(under + mask * (rows - under), rows.shape)
-                changed[name] = _cast(shown, request.feeds[name].dtype)
+                changed[name] = back_to(request.feeds[name].dtype, shown)
             return request.at(changed, copies)
 
         count = self.channels or first.shape[1] or tf.shape(first)[1]
         found = scores(request, count, seen)
         if self.softmax:
             return tf.nn.softmax(found)
-        nothing = {k: _cast(value, request.feeds[k].dtype) for k, value in hidden.items()}
+        nothing = {k: back_to(request.feeds[k].dtype, value) for k, value in hidden.items()}
         return found - request.at(nothing).score[:, tf.newaxis]
 
     def _masked(self, net, tensor):
@@ -129,7 +131,3 @@ class ScoreCAM(ChannelCam, name="scorecam"):
 
 def _is_numbers(dtype):
     return dtype.is_floating or dtype == tf.uint8  # Other integers are more often indices.
-
-
-def _cast(values, dtype):
-    return tf.cast(values if dtype.is_floating else tf.round(values), dtype)

@@ -64,7 +64,8 @@ class SegmentsInput:
                 f"segments holds {labels.min()}; labels go from 0. Give what belongs to no segment "
                 "a label of its own."
             )
-        found = tuple(int(most) + 1 for most in labels.max(axis=(0, 2, 3), initial=-1))
+        largest = labels.astype("int64").max(axis=(0, 2, 3), initial=-1)
+        found = tuple(int(most) + 1 for most in largest)
         if len(found) != len(self.limits):
             raise InputError(
                 f"segments has {len(found)} scales, and the method {len(self.limits)}. "

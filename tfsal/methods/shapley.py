@@ -61,12 +61,12 @@ class KernelSHAP(FeatureMethod, name="kernel_shap"):
             weights *= tf.cast(masks.weights, masked.dtype)
             values = masks.scores(features.keep(present)) - start[:, tf.newaxis]
             # Features as -1/2 and 1/2: with a given sum of the shares it is the same equation, and
-            # one that float32 solves.
+            # a better conditioned one.
             return add_squares(squares, present - 0.5, values - change[:, tf.newaxis] / 2, weights)
 
         number = 2**count - 2 if self._takes_all(count) else self.samples
         squares = masked.over_masks(number, add, no_squares(change, count))
-        return solve(squares, total=change)
+        return tf.cast(solve(squares, total=change), masked.dtype)
 
     def _takes_all(self, count):
         return 2**count - 2 <= self.samples

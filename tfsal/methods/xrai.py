@@ -15,6 +15,8 @@ from tfsal.methods.segments_input import SegmentsInput
 from tfsal.methods.target import Target
 from tfsal.ops import fused, native_regions, regions, segmentation
 
+_MOST_RADIUS = 100  # Of a disk that is drawn row by row in the graph.
+_MOST_SEGMENTS = 65536  # That the op takes for images of any size.
 _SCALES = (9, 16, 36, 64, 100, 144)
 _EXTRAS = {
     "segments": "label of each pixel, from 0, at each scale",
@@ -77,21 +79,26 @@ class XRAI(Method, name="xrai"):
         """
         settle_base(self)
         super().__post_init__()
-        if self.scales is None:
-            known = native_regions.SCALES if self.segments == "felzenszwalb" else _SCALES
-            object.__setattr__(self, "scales", known)
-        if not self.scales or min(self.scales) < 1:
+        if not self._scales or min(self._scales) < 1:
             raise MethodError(f"scales are integers, 1 or more for each scale, not {self.scales}.")
+        if max(self._scales) > _MOST_SEGMENTS and self.segments != "felzenszwalb":
+            raise MethodError(f"A scale has at most {_MOST_SEGMENTS} segments: {self.scales}.")
         if not 0 < self.compactness < math.inf:
             raise MethodError(f"compactness is above 0, not {self.compactness}.")
-        if self.radius < 0:
-            raise MethodError(f"radius is 0 pixels or more, not {self.radius}.")
+        if not 0 <= self.radius <= _MOST_RADIUS:
+            raise MethodError(f"radius is 0 to {_MOST_RADIUS} pixels, not {self.radius}.")
         if self.min_pixel_diff < 1:
             raise MethodError(f"min_pixel_diff is 1 pixel or more, not {self.min_pixel_diff}.")
         if not 0 <= self.area_threshold <= 1:
             raise MethodError(
                 f"area_threshold is a share from 0 to 1 of the image, not {self.area_threshold}."
             )
+
+    @property
+    def _scales(self):
+        if self.scales is not None:
+            return self.scales
+        return native_regions.SCALES if self.segments == "felzenszwalb" else _SCALES
 
     @property
     def random(self):
@@ -142,7 +149,7 @@ class XRAI(Method, name="xrai"):
             return super().segments_input(net)
         (name,) = self.explained(net)
         info = net.inputs[name]
-        return SegmentsInput(name, self.scales, info.spatial, info.channels_first)
+        return SegmentsInput(name, self._scales, info.spatial, info.channels_first)
 
     def check(self, net):
         """See Method."""
@@ -163,7 +170,7 @@ class XRAI(Method, name="xrai"):
         if self.segments == "input":
             labels = self._given(request, image)
         elif self.segments == "felzenszwalb":
-            labels = _felzenszwalb(image, self.scales)
+            labels = _felzenszwalb(image, self._scales)
         else:
             labels = segment(image)
         gather = loop_body(request, self._gather)
@@ -182,17 +189,17 @@ class XRAI(Method, name="xrai"):
     def _segment(self, image):
         """[N, H, W, C] -> labels [N, K, H, W]."""
         if self.segments == "grid":
-            return segmentation.grid(image, self.scales)
-        return segmentation.slic(image, self.scales, self.compactness)
+            return segmentation.grid(image, self._scales)
+        return segmentation.slic(image, self._scales, self.compactness)
 
     def _given(self, request, image):
         """The caller's labels, [N, K, H, W]."""
         shape = tf.shape(image)
-        return tf.broadcast_to(request.segments, [shape[0], len(self.scales), shape[1], shape[2]])
+        return tf.broadcast_to(request.segments, [shape[0], len(self._scales), shape[1], shape[2]])
 
     def _gather(self, attribution, labels):
         # PAIR's scales say nothing of how many there are.
-        many = 2**31 - 1 if self.segments == "felzenszwalb" else self.scales
+        many = 2**31 - 1 if self.segments == "felzenszwalb" else self._scales
         return regions.rank_regions(
             attribution,
             labels,
@@ -213,8 +220,9 @@ def _felzenszwalb(image, scales):
     if not fused.host_ops():
         raise MethodError(
             'segments="felzenszwalb" is made by tfsal\'s op library, on a CPU: not under XLA '
-            '(jit_compile=False), not in a portable bundle (variant="fused" has it), and not '
-            'without the library (tfsal.kernels.status()). segments="slic" runs everywhere.'
+            "(jit_compile=False), not inside a tf.function, not in a portable bundle "
+            '(variant="fused" has it), and not without the library (tfsal.kernels.status()). '
+            'segments="slic" runs everywhere.'
         )
     image = tf.cast(image, tf.float64)
     low, high = (f(image, [1, 2, 3], keepdims=True) for f in (tf.reduce_min, tf.reduce_max))

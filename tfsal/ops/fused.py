@@ -30,7 +30,7 @@ def ops():
 
 def host_ops():
     """The module of ops that only a CPU has; None: use composites."""
-    return library.fused_ops() if _where.get() == _HOST else None
+    return library.host_ops() if _where.get() == _HOST else None
 
 
 @contextlib.contextmanager

@@ -31,7 +31,7 @@ def felzenszwalb(images, scales=SCALES, sigma=0.8, min_size=150):
       ImportError: the op library is missing or not usable.
       tf.errors.InvalidArgumentError: a shape or a value is none of the above.
     """
-    return library.host_ops().tfsal_felzenszwalb(
+    return _ops().tfsal_felzenszwalb(
         images,
         tf.convert_to_tensor(scales, tf.float64),
         tf.convert_to_tensor(sigma, tf.float64),
@@ -72,7 +72,7 @@ def xrai(
       tf.errors.InvalidArgumentError: a shape or a value is none of the above.
     """
     return tuple(
-        library.host_ops().tfsal_xrai(
+        _ops().tfsal_xrai(
             attribution,
             labels,
             tf.convert_to_tensor(area_threshold, tf.float64),
@@ -81,6 +81,14 @@ def xrai(
             algorithm=algorithm,
         )
     )
+
+
+def _ops():
+    """The library, loaded; what calls these has asked fused.host_ops() whether it may."""
+    reason = library.unusable()
+    if reason is not None:
+        raise ImportError(f"the op library is needed here, and {reason}: install tfsal again")
+    return library.load()
 
 
 for _op in ("TfsalFelzenszwalb", "TfsalXrai"):

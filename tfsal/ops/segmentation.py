@@ -7,7 +7,7 @@ rounded, so the labels are the same in a graph, under XLA, alone and in a batch.
 
 import tensorflow as tf
 
-from tfsal.ops.precision import at_least_float32
+from tfsal.ops.precision import floating
 
 # Levels that the range of an image's values is divided into.
 _LEVELS = 2048.0
@@ -78,7 +78,7 @@ def _cells(height, width, most):
 
 def _levels(images, levels):
     """[N, H, W, C] -> int32 from 0 to `levels`, each image's own range; 0 for what is no number."""
-    images = at_least_float32(images)
+    images = floating(images)
     finite = tf.math.is_finite(images)
     axes = [1, 2, 3]
     low = tf.reduce_min(tf.where(finite, images, images.dtype.max), axis=axes, keepdims=True)
