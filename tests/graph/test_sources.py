@@ -58,8 +58,16 @@ def test_live_keras_model(built, family):
     check_keras(built(family), built(family))
 
 
-@pytest.mark.parametrize("family", FILES + TF_KERAS)
-@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+# What Keras reads of an .h5 file it also reads of a .keras file: two of them are enough every day.
+KERAS_FILES = [(family, ".keras") for family in FILES + TF_KERAS] + [
+    pytest.param(
+        family, ".h5", marks=[] if family in ("functional", "tf_keras") else pytest.mark.slow
+    )
+    for family in FILES + TF_KERAS
+]
+
+
+@pytest.mark.parametrize(("family", "suffix"), KERAS_FILES)
 def test_keras_file(built, family, suffix, tmp_path):
     path = tmp_path / f"model{suffix}"
     with warnings.catch_warnings():

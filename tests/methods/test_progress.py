@@ -186,7 +186,10 @@ def pressed():
     def model(x):
         return MODEL(tf.ensure_shape(tf.numpy_function(press, [x], x.dtype, False), x.shape))
 
-    return oracles.load(model, *MODEL.spatial, 2), rows, presses
+    # A shell that starts the tests in the background has them ignore Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield oracles.load(model, *MODEL.spatial, 2), rows, presses
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("shows", [True, False])
