@@ -12,8 +12,8 @@ import oracles
 import tensorflow as tf
 
 import tfsal
-from tfsal.methods.call import argument_specs
 from tfsal.methods.explain import explain
+from tfsal.methods.question import argument_specs
 
 # What cannot be left out of a method.
 OPTIONS = {"expected_gradients": {"references": oracles.draw(2, *oracles.SIZES[2], 2)}}

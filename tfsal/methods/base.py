@@ -11,6 +11,7 @@ from typing import ClassVar
 from tfsal.errors import MethodError
 from tfsal.methods import call
 from tfsal.methods.by_text import built
+from tfsal.methods.question import Question
 from tfsal.methods.target import ClassScore, Target
 
 _registry: dict = {}
@@ -192,7 +193,7 @@ class Method(abc.ABC):
           InputError: a value does not fit the model.
           LayerError, TargetError, GradientError: the method does not fit the model.
         """
-        question = call.Question(class_index, class_indices, region, seed, segments)
+        question = Question(class_index, class_indices, region, seed, segments)
         how = call.Run(internal_batch_size, jit_compile, progress)
         return call.run(self, net, x, question, how)["attribution"]
 
@@ -217,7 +218,7 @@ class Method(abc.ABC):
         Returns:
           An Explanation.
         """
-        question = call.Question(class_index, class_indices, region, seed, segments)
+        question = Question(class_index, class_indices, region, seed, segments)
         how = call.Run(internal_batch_size, jit_compile, progress, full=True)
         results = call.run(self, net, x, question, how)
         return call.Explanation(**results)

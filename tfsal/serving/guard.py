@@ -12,7 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from tfsal.errors import ExportError, InputError
-from tfsal.methods.call import check_feeds
+from tfsal.methods.question import check_feeds
 from tfsal.quiet import quiet_logger
 
 # For sizes that the model leaves open.

@@ -6,8 +6,8 @@ import re
 
 import tensorflow as tf
 
-from tfsal.methods.call import argument_specs
 from tfsal.methods.explain import explain
+from tfsal.methods.question import argument_specs
 from tfsal.ops import fused
 from tfsal.serving.pictures import BYTES
 
