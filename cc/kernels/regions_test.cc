@@ -144,8 +144,9 @@ void TestSegmentRefusals() {
     CHECK(FelzenszwalbError(shape, {kScales, 6, sigma, 0}) != nullptr);
   CHECK(FelzenszwalbError(shape, {kScales, 6, 0.8, -1}) != nullptr);
   const int64_t most = std::numeric_limits<int64_t>::max();
-  for (const ImageShape large :
-       {ImageShape{1, 1 << 15, 1 << 14, 1}, {1, most, most, 1}, {1, 1, 1, most}})
+  for (const ImageShape large : {ImageShape{1, 1 << 15, 1 << 14, 1},
+                                 {1, most, most, 1},
+                                 {1, 1, 1, most}})
     CHECK(FelzenszwalbError(large, {kScales, 6, 0.8, 0}) != nullptr);
 }
 
