@@ -58,7 +58,7 @@ bench-kernels: $(STAMPS)/test ## the fused reductions against read bandwidth and
 	@$(RUN) $(BIN)/python -m benchmarks.kernels
 
 CAM := cc/kernels/cam.cc cc/kernels/loops.cc
-REGIONS := cc/kernels/felzenszwalb.cc cc/kernels/xrai.cc
+REGIONS := cc/kernels/dilation.cc cc/kernels/felzenszwalb.cc cc/kernels/xrai.cc
 WARN := -Wall -Wextra -Wno-psabi
 ISAS := baseline avx2 avx512
 

@@ -1,248 +1,20 @@
 #include "cc/kernels/xrai.h"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <vector>
+
+#include "cc/kernels/dilation.h"
+#include "cc/kernels/pixel_sets.h"
 
 namespace tfsal {
 namespace {
 
 constexpr int64_t kMostPixels = int64_t{1} << 28;
 constexpr int64_t kFewLabels = int64_t{1} << 16;
-constexpr int kWordBits = 64;
 
-int64_t Pixels(const SegmentsShape& shape) {
-  return shape.height * shape.width;
-}
-
-// Sets of pixels are bits in words. A row starts a word: pixel (y, x) is bit
-// x % 64 of word y * row_words + x / 64.
-int64_t RowWords(const SegmentsShape& shape) {
-  return (shape.width + kWordBits - 1) / kWordBits;
-}
-
-// The bits [first, end) of a word.
-uint64_t Bits(int64_t first, int64_t end) {
-  const uint64_t all = ~uint64_t{0};
-  return (all << first) & (all >> (kWordBits - end));
-}
-
-struct Word {
-  int64_t at;
-  uint64_t bits;
-};
-
-// Pixels and their attribution.
-struct Amount {
-  int64_t sum = 0;  // in the units of Attribution
-  int64_t count = 0;
-
-  void Add(const Amount& other) {
-    sum += other.sum;
-    count += other.count;
-  }
-  void Subtract(const Amount& other) {
-    sum -= other.sum;
-    count -= other.count;
-  }
-  // Whether the mean is greater than other's, exactly.
-  bool Above(const Amount& other) const {
-    return static_cast<__int128>(sum) * other.count >
-           static_cast<__int128>(other.sum) * count;
-  }
-};
-
-// The attribution of an image in units so small that the sum of all fits in 62
-// bits: integers add up to the same in any order.
-class Attribution {
- public:
-  Attribution(const float* values, const SegmentsShape& shape)
-      : words_(RowWords(shape) * shape.height),
-        before_(words_ * kWordBits + 1) {
-    const int64_t pixels = Pixels(shape);
-    float largest = 0;
-    for (int64_t i = 0; i < pixels; ++i) {
-      if (!std::isfinite(values[i])) finite_ = false;
-      largest = std::max(largest, std::abs(values[i]));
-    }
-    if (!finite_) return;
-    int exponent, bits = 0;
-    std::frexp(largest, &exponent);
-    while (int64_t{1} << bits < pixels) ++bits;
-    unit_ = std::ldexp(1., exponent + bits - 62);
-    const double units = 1 / unit_;
-    int64_t sum = 0, place = 0;
-    for (int64_t y = 0; y < shape.height; ++y) {
-      for (int64_t x = 0; x < RowWords(shape) * kWordBits; ++x) {
-        before_[place++] = sum;
-        if (x < shape.width)
-          sum += std::llrint(values[y * shape.width + x] * units);
-      }
-    }
-    before_[place] = sum;
-  }
-
-  bool Finite() const { return finite_; }
-
-  double Mean(const Amount& amount) const {
-    return static_cast<double>(amount.sum) / amount.count * unit_;
-  }
-
-  // What the pixels of a word have together.
-  Amount Of(const Word& word) const {
-    Amount amount;
-    amount.count = __builtin_popcountll(word.bits);
-    const int64_t* before = before_.data() + word.at * kWordBits;
-    for (uint64_t left = word.bits; left != 0;) {  // run after run of ones
-      const int first = __builtin_ctzll(left);
-      const uint64_t after = ~left & (~uint64_t{0} << first);
-      const int end = after == 0 ? kWordBits : __builtin_ctzll(after);
-      amount.sum += before[end] - before[first];
-      left &= ~Bits(first, end);
-    }
-    return amount;
-  }
-
- private:
-  const int64_t words_;
-  std::vector<int64_t> before_;  // the sum of all pixels before each
-  double unit_ = 1;
-  bool finite_ = true;
-};
-
-// Dilated segments of one scale: the words that hold a pixel of theirs.
-struct Masks {
-  std::vector<Word> words;
-  std::vector<int64_t> ends;  // of each mask's words
-  std::vector<Amount> amounts;
-};
-
-// Pixels of one label in a row, [first, end).
-struct Run {
-  int32_t row, first, end;
-};
-
-// All runs of an image, label after label; those of label l end at ends[l].
-struct Runs {
-  Runs(const int32_t* labels, const SegmentsShape& shape) {
-    const auto each = [&](const auto& run) {
-      for (int64_t y = 0; y < shape.height; ++y) {
-        const int32_t* row = labels + y * shape.width;
-        for (int64_t x = 0, first = 0; x < shape.width; first = x) {
-          while (x < shape.width && row[x] == row[first]) ++x;
-          run(row[first],
-              Run{static_cast<int32_t>(y), static_cast<int32_t>(first),
-                  static_cast<int32_t>(x)});
-        }
-      }
-    };
-    ends.assign(*std::max_element(labels, labels + Pixels(shape)) + int64_t{1},
-                0);
-    each([&](int32_t label, const Run&) { ++ends[label]; });
-    int64_t start = 0;
-    for (int64_t& end : ends) {
-      const int64_t count = end;
-      end = start;
-      start += count;
-    }
-    runs.resize(start);
-    each([&](int32_t label, const Run& run) { runs[ends[label]++] = run; });
-  }
-  std::vector<Run> runs;
-  std::vector<int64_t> ends;
-};
-
-// Draws runs, each dilated by a disk, and hands out the words that were drawn.
-class Canvas {
- public:
-  Canvas(const SegmentsShape& shape, int64_t radius)
-      : shape_(shape),
-        row_words_(RowWords(shape)),
-        words_(row_words_ * shape.height) {
-    // A larger disk covers as much: the whole image.
-    radius = std::min(radius, shape.height + shape.width);
-    for (int64_t y = 0, x = radius; y <= radius; ++y) {
-      while (x * x + y * y > radius * radius) --x;
-      reach_.push_back(x);
-    }
-    Clear();
-  }
-
-  void Draw(const Run& run) {
-    const int64_t radius = reach_.size() - 1;
-    const int64_t top = std::max<int64_t>(run.row - radius, 0);
-    const int64_t bottom = std::min(run.row + radius, shape_.height - 1);
-    top_ = std::min(top_, top);
-    bottom_ = std::max(bottom_, bottom);
-    left_ = std::min(left_, std::max<int64_t>(run.first - radius, 0));
-    right_ = std::max(right_, std::min(run.end + radius, shape_.width) - 1);
-    for (int64_t y = top; y <= bottom; ++y) {
-      const int64_t reach = reach_[std::abs(y - run.row)];
-      Fill(words_.data() + y * row_words_,
-           std::max<int64_t>(run.first - reach, 0),
-           std::min(run.end + reach, shape_.width));
-    }
-  }
-
-  // Calls take(word) for every word with a bit, in order, and clears them.
-  template <typename Take>
-  void TakeAll(const Take& take) {
-    for (int64_t y = top_; y <= bottom_; ++y) {
-      for (int64_t x = left_ / kWordBits; x <= right_ / kWordBits; ++x) {
-        const int64_t at = y * row_words_ + x;
-        if (words_[at] != 0) take(Word{at, words_[at]});
-        words_[at] = 0;
-      }
-    }
-    Clear();
-  }
-
- private:
-  static void Fill(uint64_t* row, int64_t first, int64_t end) {
-    const int64_t begin = first / kWordBits, last = (end - 1) / kWordBits;
-    for (int64_t i = begin; i <= last; ++i) {
-      row[i] |= Bits(i == begin ? first % kWordBits : 0,
-                     i == last ? (end - 1) % kWordBits + 1 : kWordBits);
-    }
-  }
-
-  void Clear() {
-    top_ = shape_.height;
-    left_ = shape_.width;
-    bottom_ = right_ = -1;
-  }
-
-  const SegmentsShape shape_;
-  const int64_t row_words_;
-  std::vector<int64_t> reach_;  // of the disk to either side, row by row
-  std::vector<uint64_t> words_;
-  int64_t top_, bottom_, left_, right_;  // around what was drawn
-};
-
-// The segments that are large enough to make a region.
-Masks Dilate(const int32_t* labels, const SegmentsShape& shape,
-             const XraiOptions& options, const Attribution& attribution) {
-  const Runs runs(labels, shape);
-  Canvas canvas(shape, options.radius);
-  Masks masks;
-  auto run = runs.runs.begin();
-  for (const int64_t end : runs.ends) {
-    const int64_t start = masks.words.size();
-    for (; run != runs.runs.begin() + end; ++run) canvas.Draw(*run);
-    Amount amount;
-    canvas.TakeAll([&](const Word& word) {
-      masks.words.push_back(word);
-      amount.Add(attribution.Of(word));
-    });
-    if (amount.count < options.min_pixel_diff) {
-      masks.words.resize(start);
-    } else {
-      masks.ends.push_back(masks.words.size());
-      masks.amounts.push_back(amount);
-    }
-  }
-  return masks;
+PixelGrid Grid(const SegmentsShape& shape) {
+  return {shape.height, shape.width};
 }
 
 // A segment as the ranking sees it.
@@ -267,17 +39,17 @@ std::vector<Candidate> Candidates(const std::vector<Masks>& scales) {
 // The map and the ranking of one image, region by region.
 class Ranking {
  public:
-  Ranking(const SegmentsShape& shape, const Attribution& attribution,
-          float* map, int32_t* ranking)
-      : shape_(shape),
+  Ranking(const PixelGrid& grid, const Attribution& attribution, float* map,
+          int32_t* ranking)
+      : grid_(grid),
         attribution_(attribution),
         map_(map),
         ranking_(ranking),
-        left_(RowWords(shape) * shape.height) {
-    std::fill_n(ranking, Pixels(shape), -1);
+        left_(grid.Words()) {
+    std::fill_n(ranking, grid.Pixels(), -1);
     for (size_t i = 0; i < left_.size(); ++i) {
-      const int64_t x = i % RowWords(shape) * kWordBits;
-      left_[i] = Bits(0, std::min<int64_t>(shape.width - x, kWordBits));
+      const int64_t x = i % grid.RowWords() * kWordBits;
+      left_[i] = Bits(0, std::min<int64_t>(grid.width - x, kWordBits));
     }
   }
 
@@ -305,7 +77,7 @@ class Ranking {
   }
 
   double CoveredPart() const {
-    return static_cast<double>(covered_) / Pixels(shape_);
+    return static_cast<double>(covered_) / grid_.Pixels();
   }
 
   // Gives all that is left the mean of its attribution.
@@ -324,10 +96,10 @@ class Ranking {
   void Paint(const Amount& amount, int32_t rank) {
     if (amount.count == 0) return;
     const float mean = static_cast<float>(attribution_.Mean(amount));
-    const int64_t row_words = RowWords(shape_);
+    const int64_t row_words = grid_.RowWords();
     for (const Word& word : region_) {
       const int64_t start =
-          word.at / row_words * shape_.width + word.at % row_words * kWordBits;
+          word.at / row_words * grid_.width + word.at % row_words * kWordBits;
       for (uint64_t left = word.bits; left != 0; left &= left - 1) {
         const int64_t pixel = start + __builtin_ctzll(left);
         map_[pixel] = mean;
@@ -336,7 +108,7 @@ class Ranking {
     }
   }
 
-  const SegmentsShape shape_;
+  const PixelGrid grid_;
   const Attribution& attribution_;
   float* const map_;
   int32_t* const ranking_;
@@ -398,7 +170,7 @@ const char* XraiError(SegmentsShape shape, const XraiOptions& options) {
   // In words of bits: rows are filled up to whole ones.
   if (shape.width > kMostPixels ||
       (shape.width > 0 &&
-       shape.height > kMostPixels / (RowWords(shape) * kWordBits)))
+       shape.height > kMostPixels / (Grid(shape).RowWords() * kWordBits)))
     return "images have at most 2^28 pixels, in rows of a multiple of 64";
   if (options.radius < 0) return "radius is not negative";
   if (options.min_pixel_diff < 1) return "min_pixel_diff is at least 1";
@@ -408,11 +180,11 @@ const char* XraiError(SegmentsShape shape, const XraiOptions& options) {
 }
 
 int64_t LabelsEnd(SegmentsShape shape) {
-  return std::max(kFewLabels, Pixels(shape));
+  return std::max(kFewLabels, Grid(shape).Pixels());
 }
 
 int64_t FindBadLabel(const int32_t* labels, SegmentsShape shape) {
-  const int64_t count = shape.examples * shape.scales * Pixels(shape);
+  const int64_t count = shape.examples * shape.scales * Grid(shape).Pixels();
   const int64_t end = LabelsEnd(shape);
   const int32_t* bad = std::find_if(
       labels, labels + count, [end](int32_t x) { return x < 0 || x >= end; });
@@ -422,12 +194,13 @@ int64_t FindBadLabel(const int32_t* labels, SegmentsShape shape) {
 void Xrai(const float* attribution, const int32_t* labels, SegmentsShape shape,
           const XraiOptions& options, float* map, int32_t* ranking,
           Parallel& parallel) {
-  const int64_t pixels = Pixels(shape);
+  const PixelGrid grid = Grid(shape);
+  const int64_t pixels = grid.Pixels();
   if (pixels == 0) return;
   ForExamples(shape.examples, parallel, [&](int64_t i, Parallel& inner) {
     float* my_map = map + i * pixels;
     int32_t* my_ranking = ranking + i * pixels;
-    const Attribution values(attribution + i * pixels, shape);
+    const Attribution values(attribution + i * pixels, grid);
     if (!values.Finite()) {
       std::fill_n(my_map, pixels, std::numeric_limits<float>::quiet_NaN());
       std::fill_n(my_ranking, pixels, -1);
@@ -435,15 +208,14 @@ void Xrai(const float* attribution, const int32_t* labels, SegmentsShape shape,
     }
     std::vector<Masks> scales(shape.scales);
     inner.For(shape.scales, [&](int64_t k) {
-      scales[k] = Dilate(labels + (i * shape.scales + k) * pixels, shape,
-                         options, values);
+      scales[k] = Dilate(labels + (i * shape.scales + k) * pixels, grid,
+                         options.radius, options.min_pixel_diff, values);
     });
-    Ranking regions(shape, values, my_map, my_ranking);
+    Ranking regions(grid, values, my_map, my_ranking);
     if (options.fast) {
       RankFast(Candidates(scales), options, regions);
     } else {
-      RankFull(Candidates(scales), options, values,
-               RowWords(shape) * shape.height, regions);
+      RankFull(Candidates(scales), options, values, grid.Words(), regions);
     }
     regions.TakeRest();
   });
