@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 from typing import ClassVar
 
 import networks
@@ -31,6 +32,17 @@ def net_of(built):
     return get
 
 
+@pytest.fixture(scope="module")
+def tape_of(built, net_of):
+    """Function of (family, class_index) -> the Answer about its images."""
+
+    @functools.cache
+    def get(family, class_index):
+        return keras_answer(built(family), [images(net_of(family))], [class_index] * 3)
+
+    return get
+
+
 def images(net, count=3, seed=1):
     (info,) = net.inputs.values()
     return networks.batch(count, *info.shape[1:], seed=seed, dtype=info.dtype.name)
@@ -48,10 +60,9 @@ def test_every_method_has_an_oracle():
 @each_method
 @pytest.mark.parametrize("family", [*FAMILIES, "float64"])
 @pytest.mark.parametrize("class_index", [-1, 1])
-def test_equals_the_eager_tape(built, net_of, family, kind, class_index):
+def test_equals_the_eager_tape(tape_of, net_of, family, kind, class_index):
     net = net_of(family)
-    x = images(net)
-    reference = keras_answer(built(family), [x], [class_index] * 3)
+    x, reference = images(net), tape_of(family, class_index)
     answer = on_features(kind).explain(net, x, class_index)
     tolerance = 1e-12 if family == "float64" else 1e-5
     (expected,) = BY_TAPE[kind.name](reference, [x])
