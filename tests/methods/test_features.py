@@ -12,8 +12,8 @@ from test_perturbation import bent, images, net_of
 
 from tfsal import LIME, FeatureAblation, KernelSHAP, SampledShapley
 from tfsal.errors import InputError, MethodError
-from tfsal.methods.features import grid_labels
 from tfsal.ops import random
+from tfsal.ops.segmentation import grid_labels
 
 KINDS = [FeatureAblation, LIME, KernelSHAP, SampledShapley]
 LABELS = np.array([[0, 0, 1], [2, 1, 1], [7, 7, 0], [7, 2, 2]])  # No 3 to 6.
@@ -262,11 +262,15 @@ def test_numbers_that_do_not_do(kind, options, message):
     [
         (LABELS, InputError, r"shape \[4, 3\]; the positions of the input 'x' are \[10, 8\]"),
         (LABELS - 1, MethodError, "the label -1; labels are 0 or more"),
-        (LABELS / 2, MethodError, "array of whole numbers.*not float64"),
-        (LABELS[:0], MethodError, "array of whole numbers"),
-        (0, MethodError, "1 cell or more along each axis, not 0"),
+        (LABELS / 2, MethodError, "array are whole numbers.*not float64"),
+        (LABELS[:0], MethodError, "array are whole numbers"),
+        (0, MethodError, "1 cell or more along each axis.* not 0"),
         ((3, -1), MethodError, "1 cell or more"),
-        ("slic", MethodError, "segments='slic' is not of type"),
+        (
+            "quickshift",
+            MethodError,
+            "no kind of segments 'quickshift'. There is: grid",
+        ),
         ((2, 2, 2), InputError, r"for 3 axes; the positions of the input are \[10, 8\]"),
         (9, InputError, "asks for 9 cells along an axis.*has 8 positions. Take 8"),
     ],

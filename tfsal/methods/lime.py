@@ -64,18 +64,23 @@ class LIME(FeatureMethod, name="lime"):
     def feature_values(self, features):
         """See FeatureMethod."""
         masked, count = features.masked, features.count
-        score = masked.request.score[:, tf.newaxis]
+        score, exist = masked.request.score[:, tf.newaxis], features.exist[:, tf.newaxis]
+        # What no position has is no feature: it is 0 in all rows, and so is its slope.
+        share = exist / tf.reduce_sum(exist, axis=2, keepdims=True)
 
         def add(masks, squares):
             drawn = masked.uniform(masks.numbers, [count])
             present = tf.cast(drawn < 0.5, masked.dtype)
             # In float64, where a narrow kernel does not make all of them 0.
-            similarity = tf.sqrt(tf.reduce_mean(tf.cast(present, tf.float64), axis=2))
+            similarity = tf.sqrt(tf.reduce_sum(tf.cast(present, tf.float64) * share, axis=2))
             weights = tf.exp(-(((1 - similarity) / self.width) ** 2) / 2) * masks.weights
             # Centred, features and intercept are nearly independent; from the input's score,
             # scores are small. The slopes stay what they are.
-            rows = tf.concat([present - 0.5, tf.ones_like(present[..., :1])], axis=2)
-            return add_squares(squares, rows, masks.scores(features.keep(present)) - score, weights)
+            centred = (present - 0.5) * tf.cast(exist, masked.dtype)
+            rows = tf.concat([centred, tf.ones_like(present[..., :1])], axis=2)
+            return add_squares(
+                squares, rows, masks.scores(features.at_positions(present)) - score, weights
+            )
 
         squares = masked.over_masks(self.samples, add, no_squares(score, count + 1))
         penalty = tf.constant([self.alpha] * count + [0.0], tf.float64)
