@@ -40,6 +40,12 @@ class TensorInfo:
         return tuple(self.shape[2:] if self.channels_first else self.shape[1:-1])
 
     @property
+    def spatial_axes(self) -> list:
+        """The axes of `spatial`, ints."""
+        first = 2 if self.channels_first else 1
+        return list(range(first, first + len(self.spatial)))
+
+    @property
     def is_map(self) -> bool:
         """True when it is [N, *positions, C] in floats, with two positions or more.
 

@@ -35,9 +35,10 @@ class PerturbationMethod(Method):
       inputs: names of the inputs to explain; None for every floating-point input that the score
         depends on, and where there is none for every input of integers.
       baseline: what stands where the input is masked: a number, an array, a name ("constant",
-        "black_and_white", "image_range", "channel_mean", "blurred", "uniform", "gaussian", with
-        settings as in "blurred(sigma=5)"), or one of the classes of `tfsal.methods.baselines`. Of
-        several baselines the scores are averaged, and each mask costs as many times more.
+        "black_and_white", "image_range", "channel_mean", "blurred", "local_mean", "uniform",
+        "gaussian", with settings as in "blurred(sigma=5)"), or one of the classes of
+        `tfsal.methods.baselines`. Of several baselines the scores are averaged, and each mask costs
+        as many times more.
     """
 
     inputs: tuple[str, ...] | None = None
@@ -129,6 +130,11 @@ def positions_of(info):
     return list(info.shape[1:] if info.shape.rank == 2 else info.spatial)
 
 
+def position_axes(info):
+    """The axes of `positions_of`, ints."""
+    return [1] if info.shape.rank == 2 else info.spatial_axes
+
+
 def fixed_positions(info, what):
     """`positions_of`, where none may be unknown.
 
@@ -204,7 +210,7 @@ class MaskedInput:
         stream = list(request.net.inputs).index(name)
         self._baselines = baseline.of(x, info, request.seed, stream)
         self._differences = x[:, tf.newaxis] - self._baselines
-        self._axes = _position_axes(info)
+        self._axes = position_axes(info)
         sizes = tf.shape(feed)
         self.positions = [feed.shape[axis] or sizes[axis] for axis in self._axes]
         self.dtype = request.score.dtype
@@ -331,11 +337,3 @@ def share_of(measure, drops, score):
 def as_rows(values, like):
     """[N] -> [N, 1, ...] of the rank of `like`."""
     return tf.reshape(values, [-1] + [1] * (like.shape.rank - 1))
-
-
-def _position_axes(info):
-    """Axes of the positions of an input."""
-    if info.shape.rank == 2:
-        return [1]
-    first = 2 if info.channels_first else 1
-    return list(range(first, first + info.shape.rank - 2))

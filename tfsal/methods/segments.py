@@ -12,7 +12,7 @@ from tfsal.errors import InputError, MethodError
 from tfsal.methods.array import Array
 from tfsal.methods.by_text import built
 from tfsal.methods.chunks import loop_body
-from tfsal.methods.perturbation import fixed_positions, for_each_axis, positions_of
+from tfsal.methods.perturbation import fixed_positions, for_each_axis, position_axes, positions_of
 from tfsal.methods.segments_input import SegmentsInput
 from tfsal.ops import segmentation
 
@@ -225,7 +225,7 @@ class FromCaller(Segments):
             (self.count,),
             tuple(positions_of(info)),
             'segments="input(count={most})"',
-            info.channels_first,
+            tuple(position_axes(info)),
         )
 
 

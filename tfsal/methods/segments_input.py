@@ -20,14 +20,14 @@ class SegmentsInput:
       limits: K ints, how many segments there may be at each scale; labels are 0 and up.
       positions: sizes of the positions of that input, (H, W) of an image; None for what is open.
       option: the hyperparameter that says the limits, with {limits} and {most} in their place.
-      channels_first: as that input has them.
+      axes: the axes of these positions, ints.
     """
 
     explained: str
     limits: tuple
     positions: tuple
     option: str
-    channels_first: bool = False
+    axes: tuple
 
     @property
     def spec(self):
@@ -82,8 +82,8 @@ class SegmentsInput:
                 f"segments has up to {found} segments at its scales, and the method takes "
                 f"{self.limits}. {self._cure(found)}"
             )
-        first = 2 if self.channels_first else 1
-        size = feeds[self.explained].shape[first : first + len(self.positions)]
+        shape = feeds[self.explained].shape
+        size = tf.TensorShape([shape[axis] for axis in self.axes])
         if not size.is_compatible_with(labels.shape[2:]):
             raise InputError(
                 f"segments has {' x '.join(map(str, labels.shape[2:]))} positions, and the input "

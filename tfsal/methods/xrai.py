@@ -159,8 +159,8 @@ class XRAI(Method, name="xrai"):
             )
         (name,) = self.explained(net)
         info = net.inputs[name]
-        option = "scales={limits}"
-        return SegmentsInput(name, self._scales, info.spatial, option, info.channels_first)
+        axes = tuple(info.spatial_axes)
+        return SegmentsInput(name, self._scales, info.spatial, "scales={limits}", axes)
 
     def check(self, net):
         """See Method."""
