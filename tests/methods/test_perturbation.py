@@ -186,6 +186,16 @@ def test_one_input_is_masked_at_a_time(built):
     assert answer.attribution["meta"].shape == (2, 4)
 
 
+def test_pictures_of_uint8_are_quantities_and_other_integers_beside_them_indices():
+    dtypes = {"image": tf.uint8, "meta": tf.float32, "token": tf.int32}
+    net = tfsal.load(
+        lambda image, meta, token: sum(tf.cast(v, tf.float32) for v in (image, meta, token)),
+        specs=[tf.TensorSpec([None, 4], dtype, name) for name, dtype in dtypes.items()],
+    )
+    assert FeatureAblation().explained(net) == ("image", "meta")
+    assert FeatureAblation(inputs="token").explained(net) == ("token",)
+
+
 def test_integers_and_other_dtypes():
     x = np.random.default_rng(0).integers(0, 256, (2, *IMAGE))
 

@@ -55,6 +55,11 @@ class TensorInfo:
         laid_out = self.batched and not self.channels_first
         return self.dtype.is_floating and has_positions and laid_out
 
+    @property
+    def is_quantity(self) -> bool:
+        """True for floats, and for the uint8 of images; other integers are more often indices."""
+        return self.dtype.is_floating or self.dtype == tf.uint8
+
     def __str__(self):
         sizes = "unknown"
         if self.shape.rank is not None:
