@@ -1,6 +1,5 @@
 """Methods that attribute to segments, on games and functions whose answer is known."""
 
-import dataclasses
 import itertools
 import math
 
@@ -238,7 +237,7 @@ def test_lime_keeps_the_features_of_the_lasso_path():
     seeds = tf.constant([3, 4, 5])
     drawn = [random.uniform(seeds, i, [12], stream=1).numpy() for i in range(40)]
     blocks = np.kron(np.arange(12).reshape(4, 3), np.ones((2, 2), int))
-    for most, alpha in ((1, 0.7), (4, 0.0), (11, 0.7)):
+    for most, alpha in ((4, 0.0), (11, 0.7)):
         method = LIME(segments=(4, 3), samples=40, width=0.4, alpha=alpha, features=most)
         found = method(net, x, 1, seed=[3, 4, 5], jit_compile=most == 4).numpy()
         for row, one in enumerate(x):
@@ -255,13 +254,9 @@ def test_lime_with_few_features_recovers_a_sparse_linear_model():
     weights = np.zeros(40, "f4")
     weights[[3, 17, 18, 31]] = [2.0, -1.5, 1.0, 0.7]
     net, x = oracles.load(lambda x: (x @ weights[:, None] + 9) * [[1.0, 2.0]], 40), images(40)
-    method = LIME(samples=120, alpha=0.0, baseline=0.5, features=4)
-    np.testing.assert_allclose(method(net, x, 0), weights * (x - 0.5), atol=1e-5)
-    # Of fewer samples than features too; and what is the same everywhere has no slope.
-    few = dataclasses.replace(method, samples=30)
-    np.testing.assert_allclose(few(net, x, 0), weights * (x - 0.5), atol=1e-4)
-    flat = oracles.load(lambda x: tf.zeros_like(x[:, :2]) + 1, 40)
-    np.testing.assert_array_equal(dataclasses.replace(method, inputs="x")(flat, x, 0), 0 * x)
+    # Of fewer samples than features.
+    method = LIME(samples=35, alpha=0.0, baseline=0.5, features=4)
+    np.testing.assert_allclose(method(net, x, 0), weights * (x - 0.5), atol=2e-5)
 
 
 def correlated(seed, rows=30, columns=10):
@@ -284,6 +279,8 @@ def test_the_lasso_path_where_unknowns_leave_again():
             expected = lars_support(rows, values, np.ones(len(rows)), most)
             np.testing.assert_array_equal(np.flatnonzero(own), expected)
     assert left >= 10
+    flat = lasso_support(tf.constant(gram), tf.zeros_like(right), 3)
+    assert not np.any(flat)
 
 
 def test_lime_recovers_a_linear_model():
