@@ -8,12 +8,14 @@ import oracles
 import pytest
 import tensorflow as tf
 from reference import error
+from sklearn.linear_model import lars_path
 from test_perturbation import bent, images, net_of
 
 from tfsal import LIME, FeatureAblation, KernelSHAP, SampledShapley
 from tfsal.errors import InputError, MethodError
-from tfsal.methods.features import grid_labels
+from tfsal.methods.lasso import lasso_support
 from tfsal.ops import random
+from tfsal.ops.segmentation import grid_labels
 
 KINDS = [FeatureAblation, LIME, KernelSHAP, SampledShapley]
 LABELS = np.array([[0, 0, 1], [2, 1, 1], [7, 7, 0], [7, 2, 2]])  # No 3 to 6.
@@ -220,6 +222,67 @@ def test_lime_is_the_ridge_regression_of_the_same_samples(dtype):
         np.testing.assert_allclose(found[row, ::2, ::2], expected.reshape(4, 3), atol=tolerance)
 
 
+def lars_support(rows, values, weights, most):
+    """The features of the last knot of scikit-learn's lasso path that has at most so many."""
+    root = np.sqrt(weights)
+    centred = (rows - np.average(rows, axis=0, weights=weights)) * root[:, None]
+    right = (values - np.average(values, weights=weights)) * root
+    slopes = lars_path(centred, right, method="lasso")[2].T
+    few = [knot for knot in np.abs(slopes) > 1e-10 if knot.sum() <= most]
+    return np.flatnonzero(few[-1])
+
+
+def test_lime_keeps_the_features_of_the_lasso_path():
+    net, x = oracles.load(bent, 8, 6, 2, dtype=tf.float64), images(8, 6, 2)
+    seeds = tf.constant([3, 4, 5])
+    drawn = [random.uniform(seeds, i, [12], stream=1).numpy() for i in range(40)]
+    blocks = np.kron(np.arange(12).reshape(4, 3), np.ones((2, 2), int))
+    for most, alpha in ((4, 0.0), (11, 0.7)):
+        method = LIME(segments=(4, 3), samples=40, width=0.4, alpha=alpha, features=most)
+        found = method(net, x, 1, seed=[3, 4, 5], jit_compile=most == 4).numpy()
+        for row, one in enumerate(x):
+            present = np.array([d[row] < 0.5 for d in drawn], "f8")
+            points = np.where(present[:, blocks][..., None] > 0, one, 0).astype("f8")
+            scores = bent(tf.constant(points)).numpy()[:, 1]
+            weights = np.sqrt(np.exp(-(((1 - np.sqrt(present.mean(1))) / 0.4) ** 2)))
+            kept, expected = lars_support(present, scores, weights, most), np.zeros(12)
+            expected[kept] = ridge(present[:, kept], scores, weights, alpha)
+            np.testing.assert_allclose(found[row, ::2, ::2].ravel(), expected, atol=1e-6)
+
+
+def test_lime_with_few_features_recovers_a_sparse_linear_model():
+    weights = np.zeros(40, "f4")
+    weights[[3, 17, 18, 31]] = [2.0, -1.5, 1.0, 0.7]
+    net, x = oracles.load(lambda x: (x @ weights[:, None] + 9) * [[1.0, 2.0]], 40), images(40)
+    # Of fewer samples than features.
+    method = LIME(samples=35, alpha=0.0, baseline=0.5, features=4)
+    np.testing.assert_allclose(method(net, x, 0), weights * (x - 0.5), atol=2e-5)
+
+
+def correlated(seed, rows=30, columns=10):
+    """Centred columns that lean on one another, so that some come in and leave again."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rows, columns)) @ rng.normal(size=(columns, columns))
+    y = x @ rng.normal(size=columns) + rng.normal(size=rows)
+    return x - x.mean(0), y - y.mean()
+
+
+def test_the_lasso_path_where_unknowns_leave_again():
+    x, y = (np.stack(each) for each in zip(*map(correlated, range(40)), strict=True))
+    gram, right = np.einsum("nri,nrj->nij", x, x), np.einsum("nri,nr->ni", x, y)
+    left = 0
+    for most in (2, 5, 8):
+        found = lasso_support(tf.constant(gram), tf.constant(right), most).numpy()
+        for rows, values, own in zip(x, y, found, strict=True):
+            sizes = (np.abs(lars_path(rows, values, method="lasso")[2]) > 1e-10).sum(0)
+            left += (np.diff(sizes) < 0).sum()
+            expected = lars_support(rows, values, np.ones(len(rows)), most)
+            np.testing.assert_array_equal(np.flatnonzero(own), expected)
+    assert left >= 10
+    flat = lasso_support(tf.constant(gram), tf.zeros_like(right), 3)
+    assert not np.any(flat)
+
+
 def test_lime_recovers_a_linear_model():
     weights = oracles.draw(30)
     net = oracles.load(lambda x: (x @ weights[:, None] + 30) * [[1.0, 2.0]], 30)
@@ -230,7 +293,9 @@ def test_lime_recovers_a_linear_model():
     assert np.isfinite(narrow).all() and error(narrow, found) < 0.1
 
 
-@pytest.mark.parametrize("options", [{"samples": 61}, {"width": 0.5}, {"alpha": 2.0}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"samples": 61}, {"width": 0.5}, {"alpha": 2.0}, {"features": 4}], ids=str
+)
 def test_every_option_of_lime_changes_the_result(options):
     net, x = net_of(10, 8, 2), images(10, 8, 2)
     found, usual = (LIME(**{"segments": 3, "samples": 60} | o)(net, x, 1) for o in (options, {}))
@@ -246,6 +311,8 @@ def test_every_option_of_lime_changes_the_result(options):
         (LIME, {"samples": 0}, "samples is 1 or more, not 0"),
         (LIME, {"width": 0.0}, "width is above 0"),
         (LIME, {"alpha": -1.0}, "alpha is 0 or more"),
+        (LIME, {"features": 0}, "features is 1 or more to keep, or None, not 0"),
+        (LIME, {"alpha": 0.0, "samples": 9, "features": 9}, "not determine 9 features and an"),
         (LIME, {"alpha": 0.0, "samples": 64}, "64 samples do not determine 64 features and an"),
         (KernelSHAP, {"samples": 255}, "255 samples are too few for 64 features. Take samples=256"),
         (SampledShapley, {"samples": 0}, "samples is 1 order or more, not 0"),
@@ -262,11 +329,15 @@ def test_numbers_that_do_not_do(kind, options, message):
     [
         (LABELS, InputError, r"shape \[4, 3\]; the positions of the input 'x' are \[10, 8\]"),
         (LABELS - 1, MethodError, "the label -1; labels are 0 or more"),
-        (LABELS / 2, MethodError, "array of whole numbers.*not float64"),
-        (LABELS[:0], MethodError, "array of whole numbers"),
-        (0, MethodError, "1 cell or more along each axis, not 0"),
+        (LABELS / 2, MethodError, "array are whole numbers.*not float64"),
+        (LABELS[:0], MethodError, "array are whole numbers"),
+        (0, MethodError, "1 cell or more along each axis.* not 0"),
         ((3, -1), MethodError, "1 cell or more"),
-        ("slic", MethodError, "segments='slic' is not of type"),
+        (
+            "quickshift",
+            MethodError,
+            "no kind of segments 'quickshift'. There is: grid",
+        ),
         ((2, 2, 2), InputError, r"for 3 axes; the positions of the input are \[10, 8\]"),
         (9, InputError, "asks for 9 cells along an axis.*has 8 positions. Take 8"),
     ],

@@ -7,13 +7,23 @@ import pytest
 import tensorflow as tf
 from hosts import in_session, without_python
 from reference import error
+from scipy.ndimage import gaussian_filter, uniform_filter
 
 import tfsal
 from tfsal import ExpectedGradients, IntegratedGradients
 from tfsal.errors import InputError, MethodError
+from tfsal.graph.tensor_info import TensorInfo
 from tfsal.methods import adaptive, rules
 from tfsal.methods.array import Array
-from tfsal.methods.baselines import BlackAndWhite, Blurred, Gaussian, Given, Uniform
+from tfsal.methods.baselines import (
+    BlackAndWhite,
+    Blurred,
+    ChannelMean,
+    Gaussian,
+    Given,
+    LocalMean,
+    Uniform,
+)
 from tfsal.ops import random
 
 RULES = ["midpoint", "gauss_legendre", "trapezoid", "left", "right", "pair"]
@@ -196,8 +206,6 @@ def test_random_baselines_are_drawn_from_each_examples_seed(parabola):
 
 
 def test_a_blurred_baseline_is_scipys(built):
-    from scipy.ndimage import gaussian_filter
-
     net = tfsal.load(built("functional"))
     x = networks.batch(2, 16, 16, 3)
     info = net.inputs["image"]
@@ -211,6 +219,28 @@ def test_a_blurred_baseline_is_scipys(built):
     assert found.shape == (2, 1, 16, 16, 3) and error(found[:, 0], expected) < 1e-5
     flat = Blurred().of(tf.ones([1, 16, 16, 3]), info, None, 0)
     np.testing.assert_allclose(flat, 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "first"), [((12, 2), False), ((9, 12, 2), False), ((2, 6, 5, 4), True)], ids=str
+)
+def test_a_local_mean_is_the_box_filter_over_what_is_there(shape, first):
+    """The filter of the image over that of ones; a box beyond both ends is all there is."""
+    info = TensorInfo("x", "x:0", "", tf.TensorShape([2, *shape]), tf.float32, True, first)
+    x = networks.batch(2, *shape) + 1000
+    for size in (1, 5, 99):
+        box = [size if i in info.spatial_axes else 1 for i in range(x.ndim)]
+        expected, there = (
+            uniform_filter(a, box, mode="constant") for a in (x.astype("f8"), np.ones(x.shape))
+        )
+        of = LocalMean(size).of
+        for run in (of, tf.function(of, jit_compile=True, autograph=False)):
+            found = run(tf.constant(x), info, None, 0)
+            assert found.shape == (2, 1, *shape)
+            np.testing.assert_allclose(found[:, 0], expected / there, rtol=2e-7)
+    np.testing.assert_allclose(
+        found[:, 0], ChannelMean().of(tf.constant(x), info, None, 0)[:, 0], rtol=1e-6
+    )
 
 
 def test_arrays_are_values():
@@ -431,6 +461,9 @@ def test_the_input_as_baseline_and_a_gradient_of_zero(relus):
         ({"baseline": "blurred(5)"}, r"write it as blurred or blurred\(key=value"),
         ({"baseline": "blurred(width=5)"}, "write it as blurred"),
         ({"baseline": "blurred(sigma=0)"}, "above 0"),
+        ({"baseline": "local_mean(size=4)"}, "size of a local mean is 1, 3, 5.*not 4"),
+        ({"baseline": "local_mean(size=0)"}, "not 0"),
+        ({"baseline": "local_mean(size=3.0)"}, "not 3.0"),
         ({"baseline": float("nan")}, "finite"),
         ({"baseline": np.array([1.0, np.inf])}, "NaN or an infinity"),
         ({"baseline": np.array(["a"])}, "is numbers"),

@@ -30,7 +30,7 @@ from tfsal.methods.perturbation import PerturbationMethod
 METHODS = {
     "occlusion": (Occlusion(patch=(4, 3), stride=2), 1 + 4 * 4),
     "rise": (RISE(masks=20, grid=(4, 3)), 1 + 20),
-    "feature_ablation": (FeatureAblation(segments=3), 1 + 9),
+    "feature_ablation": (FeatureAblation(segments=3, baseline="local_mean(size=5)"), 1 + 9),
     "lime": (LIME(segments=2, samples=20), 1 + 20),
     "kernel_shap": (KernelSHAP(segments=(3, 2), samples=32), 1 + 32 + 1),
     "sobol": (SobolIndices(segments=2, samples=4), 1 + 4 * 5),
@@ -186,6 +186,16 @@ def test_one_input_is_masked_at_a_time(built):
     assert answer.attribution["meta"].shape == (2, 4)
 
 
+def test_pictures_of_uint8_are_quantities_and_other_integers_beside_them_indices():
+    dtypes = {"image": tf.uint8, "meta": tf.float32, "token": tf.int32}
+    net = tfsal.load(
+        lambda image, meta, token: sum(tf.cast(v, tf.float32) for v in (image, meta, token)),
+        specs=[tf.TensorSpec([None, 4], dtype, name) for name, dtype in dtypes.items()],
+    )
+    assert FeatureAblation().explained(net) == ("image", "meta")
+    assert FeatureAblation(inputs="token").explained(net) == ("token",)
+
+
 def test_integers_and_other_dtypes():
     x = np.random.default_rng(0).integers(0, 256, (2, *IMAGE))
 
@@ -282,4 +292,6 @@ def test_a_baseline_that_does_not_fit():
         Occlusion(baseline=1e30)(oracles.load(bent, 9, dtype=tf.float16), images(9), 0)
     with pytest.raises(InputError, match="no positions to blur"):
         Occlusion(baseline="blurred")(net_of(9), images(9), 0)
+    with pytest.raises(InputError, match="no positions to average over"):
+        Occlusion(baseline="local_mean(size=3)")(net_of(9), images(9), 0)
     assert Occlusion(baseline=Gaussian(count=1)) == Occlusion(baseline="gaussian(count=1)")

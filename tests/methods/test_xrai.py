@@ -116,8 +116,8 @@ def test_the_options_arrive(net, monkeypatch):
     fast = {"algorithm": "fast", "scales": (4, 9), "compactness": 3.0}
     tfsal.XRAI(base="vanilla_gradient", **options, **fast)(net, X, 1)
     found = asked["rank_regions"]
-    assert options.items() <= found.items() and found["fast"] and found["segments"] == (4, 9)
-    assert asked["slic"]["segments"] == (4, 9) and asked["slic"]["compactness"] == 3.0
+    assert options.items() <= found.items() and found["fast"] and found["limits"] == (4, 9)
+    assert asked["slic"]["scales"] == (4, 9) and asked["slic"]["compactness"] == 3.0
 
 
 def test_a_grid(net):
@@ -196,7 +196,7 @@ def test_channels_first(answer):
         (LABELS - 1, "holds -1; labels go from 0"),
         (LABELS[:, :1], r"1 scales, and the method 2. Make it with scales=\(4,\)"),
         (LABELS + 4, r"\(8, 11\) segments.*takes \(4, 12\).*scales=\(8, 11\)"),
-        (LABELS[:, :, 1:], "19 x 24 pixels, and the image 20 x 24"),
+        (LABELS[:, :, 1:], "19 x 24 positions, and the input 'image' 20 x 24"),
         (LABELS[:2], "2 entries for 3 examples"),
     ],
 )

@@ -40,6 +40,12 @@ class TensorInfo:
         return tuple(self.shape[2:] if self.channels_first else self.shape[1:-1])
 
     @property
+    def spatial_axes(self) -> list:
+        """The axes of `spatial`, ints."""
+        first = 2 if self.channels_first else 1
+        return list(range(first, first + len(self.spatial)))
+
+    @property
     def is_map(self) -> bool:
         """True when it is [N, *positions, C] in floats, with two positions or more.
 
@@ -48,6 +54,11 @@ class TensorInfo:
         has_positions = any(size is None or size > 1 for size in self.spatial)
         laid_out = self.batched and not self.channels_first
         return self.dtype.is_floating and has_positions and laid_out
+
+    @property
+    def is_quantity(self) -> bool:
+        """True for floats, and for the uint8 of images; other integers are more often indices."""
+        return self.dtype.is_floating or self.dtype == tf.uint8
 
     def __str__(self):
         sizes = "unknown"

@@ -137,7 +137,7 @@ class ActivationMaximization(InputGradientMethod, name="activation_maximization"
     def _gradients(self, request, step, values):
         """{input name: ascent direction} of the score and the regularisers."""
         net = request.net
-        axes = {name: _axes(net.inputs[name]) for name in values}
+        axes = {name: net.inputs[name].spatial_axes for name in values}
         moves, moved = {}, values
         if self.jitter:
             moves = {name: self._moves(request, step, len(axes[name])) for name in values}
@@ -179,12 +179,6 @@ class ActivationMaximization(InputGradientMethod, name="activation_maximization"
 
 def _as_inputs(request, values):
     return {name: tf.cast(v, request.feeds[name].dtype) for name, v in values.items()}
-
-
-def _axes(info):
-    """The axes of positions."""
-    first = 2 if info.channels_first else 1
-    return list(range(first, first + len(info.spatial)))
 
 
 def _rolled(value, axes, moves):

@@ -171,8 +171,9 @@ class Method(abc.ABC):
             evaluation of the model, and an axis of K after N in the result. The -1s of a row are
             its best classes in order: [-1, -1, -1] the top three. Traced once for each K.
           region: [N, *spatial] weights for a RegionScore target; default all ones.
-          segments: [N, K, H, W] ints for a method that takes them from you: the label, from 0, of
-            each pixel at K scales.
+          segments: [N, K, *positions] ints for a method that takes them from you: the label, from
+            0, of each position at K scales, [N, K, H, W] of an image; where K is 1,
+            [N, *positions] too.
           seed: int, or [N] ints, of a random method; the others take no notice. The noise of an
             example depends on its own seed only, not on its place in the batch.
           internal_batch_size: rows that a method of many evaluations gives the model at once, as

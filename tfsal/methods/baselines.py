@@ -119,15 +119,12 @@ class ChannelMean(Baseline):
 
     def of(self, x, info, seed, stream):
         """See Baseline."""
-        mean = tf.reduce_mean(x, axis=_position_axes(info), keepdims=True)
+        mean = tf.reduce_mean(x, axis=info.spatial_axes, keepdims=True)
         return (tf.zeros_like(x) + mean)[:, tf.newaxis]
 
     def check(self, info):
         """See Baseline."""
-        if not _position_axes(info):
-            raise InputError(
-                f"The input '{info.name}' has no positions to average over; take another baseline."
-            )
+        _check_positions(info, "average over")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,7 +148,7 @@ class Blurred(Baseline):
 
     def of(self, x, info, seed, stream):
         """See Baseline."""
-        for axis in _position_axes(info):
+        for axis in info.spatial_axes:
             places = tf.cast(tf.range(tf.shape(x)[axis]), x.dtype)
             kernel = tf.exp(-(((places - places[:, tf.newaxis]) / self.sigma) ** 2) / 2)
             kernel /= tf.reduce_sum(kernel, axis=1, keepdims=True)
@@ -163,10 +160,48 @@ class Blurred(Baseline):
 
     def check(self, info):
         """See Baseline."""
-        if not _position_axes(info):
-            raise InputError(
-                f"The input '{info.name}' has no positions to blur; take another baseline."
+        _check_positions(info, "blur")
+
+
+@dataclasses.dataclass(frozen=True)
+class LocalMean(Baseline):
+    """The mean over a box around each position, along the spatial axes.
+
+    At the borders over the positions that there are, so that a constant stays what it is.
+
+    Attributes:
+      size: positions of the box along each axis, odd.
+    """
+
+    size: int = 31
+
+    def __post_init__(self):
+        """Checks the size."""
+        number = isinstance(self.size, int) and not isinstance(self.size, bool)
+        if not number or self.size < 1 or self.size % 2 == 0:
+            raise MethodError(
+                f"size of a local mean is 1, 3, 5, ... positions, half of them on each side, not "
+                f"{self.size!r}."
             )
+
+    def of(self, x, info, seed, stream):
+        """See Baseline."""
+        mean = tf.cast(x, tf.float64)  # Of sums over whole axes differences are taken.
+        for axis in info.spatial_axes:
+            length = tf.shape(x)[axis]
+            places, half = tf.range(length), min(self.size // 2, 2**30)
+            first = tf.maximum(places - half, 0)
+            after = tf.minimum(places + 1 + half, length)
+            sums = tf.cumsum(mean, axis)
+            sums = tf.concat([tf.zeros_like(tf.gather(mean, [0], axis=axis)), sums], axis)
+            within = tf.gather(sums, after, axis=axis) - tf.gather(sums, first, axis=axis)
+            shape = [-1] + [1] * (x.shape.rank - 1 - axis)
+            mean = within / tf.reshape(tf.cast(after - first, tf.float64), shape)
+        return tf.ensure_shape(tf.cast(mean, x.dtype), x.shape)[:, tf.newaxis]
+
+    def check(self, info):
+        """See Baseline."""
+        _check_positions(info, "average over")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -284,6 +319,7 @@ NAMES = {
     "image_range": ImageRange,
     "channel_mean": ChannelMean,
     "blurred": Blurred,
+    "local_mean": LocalMean,
     "uniform": Uniform,
     "gaussian": Gaussian,
 }
@@ -311,14 +347,17 @@ def baseline_of(value):
     )
 
 
-def _position_axes(info):
-    return list(range(2, info.shape.rank) if info.channels_first else range(1, info.shape.rank - 1))
-
-
 def value_range(x):
     """Returns the minimum and maximum of each example: two tensors [N, 1, ...]."""
     axes = list(range(1, x.shape.rank))
     return [reduce(x, axis=axes, keepdims=True) for reduce in (tf.reduce_min, tf.reduce_max)]
+
+
+def _check_positions(info, what):
+    if not info.spatial_axes:
+        raise InputError(
+            f"The input '{info.name}' has no positions to {what}; take another baseline."
+        )
 
 
 def _check_numbers(what, *values):

@@ -18,8 +18,8 @@ def explain(method, net, feeds, asked, internal_batch_size=8, compile_bodies=Fal
       asked: {name: tensor}, what `question.argument_specs` lists. `class_index`: [N] or [1]
         int32, or in its place `class_indices`: [N, K] or [1, K], K known, for K classes of each
         example at once. `region`: [N, *spatial] or [1, *spatial] float32 weights, for a target
-        with regions. `seed`: [N] or [1] int32, for a random method. `segments`: [N, K, H, W] or
-        [1, K, H, W] int32, for a method that takes them.
+        with regions. `seed`: [N] or [1] int32, for a random method. `segments`: [N, K, *positions]
+        or [1, K, *positions] int32, for a method that takes them.
       internal_batch_size, compile_bodies, progress: see Request.
 
     Returns:

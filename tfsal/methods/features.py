@@ -4,22 +4,11 @@ import abc
 import dataclasses
 from typing import ClassVar, Literal
 
-import numpy as np
 import tensorflow as tf
 
-from tfsal.errors import InputError, MethodError
-from tfsal.methods.array import Array
-from tfsal.methods.perturbation import (
-    PerturbationMethod,
-    drop_units,
-    fixed_positions,
-    for_each_axis,
-    positions_of,
-    share_of,
-)
-
-# Cells of the default grid, over all axes.
-_CELLS = 64
+from tfsal.errors import InputError
+from tfsal.methods.perturbation import PerturbationMethod, drop_units, share_of
+from tfsal.methods.segments import EXTRAS, Grid, Segments, segments_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,31 +18,30 @@ class FeatureMethod(PerturbationMethod):
     Every position gets the value of its segment.
 
     Attributes:
-      segments: which positions make one feature: an array of labels [*positions], whole numbers
-        from 0 on, the same for all examples; or the cells of a grid along each axis, an int or one
-        for each axis. None: each entry of a vector, and for other inputs a grid of 64 cells (8x8 of
-        an image), or as many as there are positions.
+      segments: which positions make one feature. The cells of a grid along each axis, an int or one
+        for each axis; None: each entry of a vector, and for other inputs a grid of 64 cells (8x8 of
+        an image), or as many as there are positions. An array of labels [*positions], whole numbers
+        from 0 on, the same for all examples. "slic": superpixels of each image, which are among the
+        extras. "input": label maps that you give, `segments=` of a call and an input of the
+        signature. With settings, "slic(count=64,compactness=0.1)" and "input(count=64)", where
+        count is how many there are at most; or one of the classes of `tfsal.methods.segments`.
     """
 
-    segments: Array | tuple[int, ...] | int | None = None
+    segments: Segments = Grid()
 
     def __post_init__(self):
-        """Wraps labels, and checks them.
+        """Makes Segments of what was given.
 
         Raises:
           MethodError: a hyperparameter has the wrong type or is out of range.
         """
-        given = self.segments
-        if hasattr(given, "__array__"):
-            given = Array(given)
-            object.__setattr__(self, "segments", given)
+        object.__setattr__(self, "segments", segments_of(self.segments))
         super().__post_init__()
-        if isinstance(given, Array):
-            _check_labels(given.value)
-        elif given is not None:
-            cells = self.segments if isinstance(self.segments, tuple) else (self.segments,)
-            if min(cells, default=1) < 1:
-                raise MethodError(f"segments is 1 cell or more along each axis, not {given}.")
+
+    @property
+    def extras(self):
+        """The segments, where each example has its own."""
+        return EXTRAS if self.segments.own else {}
 
     @abc.abstractmethod
     def feature_values(self, features):
@@ -66,6 +54,24 @@ class FeatureMethod(PerturbationMethod):
           [N, count], in the dtype of the score.
         """
 
+    def explained(self, net):
+        """See PerturbationMethod; segments of each example are of one input.
+
+        Raises:
+          InputError: there is no input to explain, or several with such segments.
+        """
+        names = super().explained(net)
+        if self.segments.own and len(names) > 1:
+            raise InputError(
+                f"segments={self.segments} are of one input, and there are {', '.join(names)}. "
+                f"Choose one: inputs='{names[0]}'."
+            )
+        return names
+
+    def segments_input(self, net):
+        """See Method."""
+        return self.segments.input(net.inputs[self.explained(net)[0]])
+
     def check(self, net):
         """See Method; segments must fit the inputs."""
         super().check(net)
@@ -73,7 +79,7 @@ class FeatureMethod(PerturbationMethod):
             self.feature_count(net.inputs[name])
 
     def feature_count(self, info):
-        """Number of features of an input.
+        """Number of features of an input, at most.
 
         Args:
           info: TensorInfo of the input.
@@ -81,43 +87,17 @@ class FeatureMethod(PerturbationMethod):
         Raises:
           InputError: the segments do not fit it.
         """
-        if not isinstance(self.segments, Array):
-            return int(np.prod(self._cells(info)))
-        labels, positions = self.segments.value, fixed_positions(info, "an array of labels")
-        if list(labels.shape) != positions:
-            raise InputError(
-                f"segments has the shape {list(labels.shape)}; the positions of the input "
-                f"'{info.name}' are {positions}."
-            )
-        return len(np.unique(labels))
+        return self.segments.limit(info)
 
     def explain_input(self, masked):
         """See PerturbationMethod."""
-        info = masked.request.net.inputs[masked.name]
-        if isinstance(self.segments, Array):
-            # Numbers that no position has would be features of nothing.
-            _, labels = np.unique(self.segments.value, return_inverse=True)
-            labels = tf.constant(labels.reshape(self.segments.value.shape), tf.int32)
-        else:
-            labels = grid_labels(self._cells(info), masked.positions)
-        values = self.feature_values(Features(masked, labels, self.feature_count(info)))
-        return tf.gather(values, labels, axis=1)
-
-    def _cells(self, info):
-        """Cells of the grid along each axis."""
-        positions = positions_of(info)
-        most = _CELLS if info.shape.rank > 2 else max(positions[0] or 1, _CELLS)
-        even = round(most ** (1 / len(positions)))
-        cells = for_each_axis(
-            "segments", self.segments, positions, [min(n or even, even) for n in positions]
-        )
-        for size, count in zip(positions, cells, strict=True):
-            if size is not None and count > size:
-                raise InputError(
-                    f"segments={self.segments} asks for {count} cells along an axis of the input "
-                    f"'{info.name}' that has {size} positions. Take {size} there, or less."
-                )
-        return cells
+        request = masked.request
+        info = request.net.inputs[masked.name]
+        labels = self.segments.labels(request, info, masked.positions)
+        if self.segments.own:
+            request.extras["segments"] = labels[:, tf.newaxis]
+        features = Features(masked, labels, self.feature_count(info))
+        return features.at_positions(self.feature_values(features)[:, tf.newaxis])[:, 0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,43 +106,36 @@ class Features:
 
     Attributes:
       masked: the MaskedInput.
-      labels: [*positions] int32, the feature of each position.
-      count: number of features; int.
+      labels: [N or 1, *positions] int32, the feature of each position.
+      count: number of features, at most; int.
     """
 
     masked: object
     labels: tf.Tensor
     count: int
 
-    def keep(self, present):
-        """Shares of the positions that stay, from those of the features.
+    @property
+    def exist(self):
+        """[N or 1, count] float64: 1 for a feature that some position has, otherwise 0."""
+        rows = tf.shape(self.labels)[0]
+        flat = tf.reshape(self.labels, [rows, -1]) + tf.range(rows)[:, tf.newaxis] * self.count
+        ones = tf.ones_like(tf.reshape(flat, [-1]))
+        sizes = tf.math.unsorted_segment_sum(ones, tf.reshape(flat, [-1]), rows * self.count)
+        return tf.cast(tf.reshape(sizes, [rows, self.count]) > 0, tf.float64)
+
+    def at_positions(self, values):
+        """Gives each position the value of its feature.
 
         Args:
-          present: [N or 1, c, count] floating.
+          values: [N or 1, c, count] floating, as the shares of the features that stay.
 
         Returns:
           [N or 1, c, *positions].
         """
-        return tf.gather(present, self.labels, axis=2)
-
-
-def grid_labels(cells, positions):
-    """Numbers the cells of a grid, the last axis first.
-
-    Args:
-      cells: cells along each axis; ints.
-      positions: sizes of the axes; ints or scalar tensors.
-
-    Returns:
-      [*positions] int32.
-    """
-    labels = tf.zeros([1] * len(cells), tf.int64)  # Products of sizes leave int32.
-    for axis, (count, size) in enumerate(zip(cells, positions, strict=True)):
-        places = tf.range(tf.cast(size, tf.int64))
-        along = (2 * places + 1) * count // (2 * tf.cast(size, tf.int64))
-        shape = [size if i == axis else 1 for i in range(len(cells))]
-        labels = labels * count + tf.reshape(along, shape)
-    return tf.cast(labels, tf.int32)
+        if self.labels.shape[0] == 1:
+            return tf.gather(values, self.labels[0], axis=2)
+        shape = tf.concat([tf.shape(self.labels)[:1], tf.shape(values)[1:]], 0)
+        return tf.gather(tf.broadcast_to(values, shape), self.labels, axis=2, batch_dims=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,20 +164,7 @@ class FeatureAblation(FeatureMethod, name="feature_ablation"):
         masked = features.masked
 
         def keep(numbers):
-            return features.keep(1 - tf.one_hot(numbers, features.count)[tf.newaxis])
+            return features.at_positions(1 - tf.one_hot(numbers, features.count)[tf.newaxis])
 
         drops = masked.request.score[:, tf.newaxis] - masked.all_scores(features.count, keep)
         return share_of(self.measure, drops, masked.request.score)
-
-
-def _check_labels(labels):
-    if labels.dtype.kind not in "iu" or not labels.size:
-        raise MethodError(
-            "segments is an array of whole numbers [*positions], a label for each, not "
-            f"{labels.dtype} {list(labels.shape)}. labels.astype(int) may be what you need."
-        )
-    if labels.min() < 0:
-        raise MethodError(
-            f"segments holds the label {labels.min()}; labels are 0 or more. Give what belongs to "
-            "no segment a label of its own."
-        )

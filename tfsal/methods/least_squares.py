@@ -34,24 +34,24 @@ def add_squares(squares, rows, values, weights):
     return matrix + tf.matmul(weighted, rows, transpose_a=True), right
 
 
-def solve(squares, penalty=0.0, total=None):
+def solve(squares, penalty=0.0, total=None, of=1.0):
     """Solves the normal equations.
 
     Args:
       squares: as `no_squares` returns them.
       penalty: scalar or [size], added to the diagonal.
       total: [N], what the unknowns must add up to, or None.
+      of: [N or 1, size] of 1 and 0, the unknowns that `total` is shared out to; 1: to all.
 
     Returns:
       [N, size] float64.
     """
     matrix, right = squares
-    size = right.shape[1]
     diagonal = tf.linalg.diag_part(matrix) + penalty
     # Enough for Cholesky where rows leave an unknown open, and next to nothing elsewhere.
     diagonal += 1e-14 * tf.reduce_mean(diagonal, axis=1, keepdims=True)
     root = tf.linalg.cholesky(tf.linalg.set_diag(matrix, diagonal))
-    ones = tf.ones_like(right)
+    ones = tf.ones_like(right) * of
     both = tf.linalg.cholesky_solve(root, tf.stack([right, ones], axis=2))
     if total is None:
         return both[..., 0]
@@ -61,4 +61,5 @@ def solve(squares, penalty=0.0, total=None):
     short = total[:, tf.newaxis] - tf.reduce_sum(free, axis=1, keepdims=True)
     found = free + even * short / tf.reduce_sum(even, axis=1, keepdims=True)
     # Rounding too may not take anything of the sum away.
-    return found + (total[:, tf.newaxis] - tf.reduce_sum(found, axis=1, keepdims=True)) / size
+    short = total[:, tf.newaxis] - tf.reduce_sum(found, axis=1, keepdims=True)
+    return found + short * ones / tf.reduce_sum(ones, axis=1, keepdims=True)

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfsal.errors import MethodError
 from tfsal.methods.features import FeatureMethod
+from tfsal.methods.lasso import lasso_support
 from tfsal.methods.least_squares import add_squares, no_squares, solve
 
 
@@ -26,11 +27,15 @@ class LIME(FeatureMethod, name="lime"):
       samples: number of masks.
       width: of the kernel; the smaller, the nearer to the input.
       alpha: weight of the squared slopes, 0 or more, which draws them to 0.
+      features: fit at most this many, those of the lasso path (Efron et al. 2004), as section 3.4
+        has it (K-LASSO), and give the others 0: the features of the last knot of the path, from the
+        greatest penalty to none, that has no more of them. None: all features.
     """
 
     samples: int = 1000
     width: float = 0.25
     alpha: float = 1.0
+    features: int | None = None
 
     cost: ClassVar[str] = "1 forward, samples forward for each baseline"
     units: ClassVar[str] = "score: the feature's slope, from absent to there"
@@ -49,34 +54,63 @@ class LIME(FeatureMethod, name="lime"):
             raise MethodError(f"width is above 0, not {self.width}.")
         if not 0 <= self.alpha < math.inf:
             raise MethodError(f"alpha is 0 or more, not {self.alpha}.")
+        if self.features is not None and self.features < 1:
+            raise MethodError(f"features is 1 or more to keep, or None, not {self.features}.")
 
     def check(self, net):
         """See Method; a fit without a penalty needs more samples than features."""
         super().check(net)
         for name in self.explained(net):
-            count = self.feature_count(net.inputs[name])
+            count = min(self.feature_count(net.inputs[name]), self.features or math.inf)
             if not self.alpha and self.samples <= count:
                 raise MethodError(
                     f"{self.samples} samples do not determine {count} features and an intercept. "
-                    f"Take samples={4 * count} or more, fewer segments, or alpha above 0."
+                    f"Take samples={4 * count} or more, fewer features, or alpha above 0."
                 )
 
     def feature_values(self, features):
         """See FeatureMethod."""
         masked, count = features.masked, features.count
-        score = masked.request.score[:, tf.newaxis]
+        score, exist = masked.request.score[:, tf.newaxis], features.exist[:, tf.newaxis]
+        # What no position has is no feature: it is 0 in all rows, and so is its slope.
+        share = exist / tf.reduce_sum(exist, axis=2, keepdims=True)
 
         def add(masks, squares):
             drawn = masked.uniform(masks.numbers, [count])
             present = tf.cast(drawn < 0.5, masked.dtype)
             # In float64, where a narrow kernel does not make all of them 0.
-            similarity = tf.sqrt(tf.reduce_mean(tf.cast(present, tf.float64), axis=2))
+            similarity = tf.sqrt(tf.reduce_sum(tf.cast(present, tf.float64) * share, axis=2))
             weights = tf.exp(-(((1 - similarity) / self.width) ** 2) / 2) * masks.weights
             # Centred, features and intercept are nearly independent; from the input's score,
             # scores are small. The slopes stay what they are.
-            rows = tf.concat([present - 0.5, tf.ones_like(present[..., :1])], axis=2)
-            return add_squares(squares, rows, masks.scores(features.keep(present)) - score, weights)
+            centred = (present - 0.5) * tf.cast(exist, masked.dtype)
+            rows = tf.concat([centred, tf.ones_like(present[..., :1])], axis=2)
+            return add_squares(
+                squares, rows, masks.scores(features.at_positions(present)) - score, weights
+            )
 
         squares = masked.over_masks(self.samples, add, no_squares(score, count + 1))
+        if self.features is not None and self.features < count:
+            squares = _of(_kept(squares, self.features), squares)
         penalty = tf.constant([self.alpha] * count + [0.0], tf.float64)
         return tf.cast(solve(squares, penalty)[:, :count], masked.dtype)
+
+
+def _kept(squares, most):
+    """[N, size] float64: 1 for the features of the lasso path and for the intercept, else 0.
+
+    Args:
+      squares: normal equations, the intercept last.
+      most: how many features; int.
+    """
+    matrix, right = squares
+    mean = tf.math.divide_no_nan(matrix[:, :-1, -1], matrix[:, -1:, -1])
+    centred = matrix[:, :-1, :-1] - mean[:, :, tf.newaxis] * matrix[:, -1:, :-1]
+    kept = lasso_support(centred, right[:, :-1] - mean * right[:, -1:], most)
+    return tf.cast(tf.pad(kept, [[0, 0], [0, 1]], constant_values=True), right.dtype)
+
+
+def _of(kept, squares):
+    """The normal equations in which all but some unknowns, [N, size] of 1 and 0, are 0."""
+    matrix, right = squares
+    return matrix * kept[:, :, tf.newaxis] * kept[:, tf.newaxis], right * kept

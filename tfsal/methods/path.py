@@ -73,9 +73,9 @@ class BaselineMethod(PathMethod):
 
     Attributes:
       baseline: a number, an array, a name ("constant", "black_and_white", "image_range",
-        "channel_mean", "blurred", "uniform", "gaussian", with settings as in "blurred(sigma=5)"),
-        one of the classes of `tfsal.methods.baselines`, or {input name: one of these}. Several
-        baselines are averaged.
+        "channel_mean", "blurred", "local_mean", "uniform", "gaussian", with settings as in
+        "blurred(sigma=5)"), one of the classes of `tfsal.methods.baselines`, or {input name: one of
+        these}. Several baselines are averaged.
     """
 
     baseline: Baseline | tuple[tuple[str, Baseline], ...] = Constant()

@@ -16,7 +16,7 @@ from tfsal import visualize
 from tfsal.errors import InputError
 from tfsal.methods.base import Method
 from tfsal.methods.baselines import Baseline, Constant, baseline_of
-from tfsal.methods.chunks import accumulate, join_copies, shares, split_copies
+from tfsal.methods.chunks import accumulate, join_copies, scores, shares, split_copies
 from tfsal.methods.gradient import single
 from tfsal.methods.request import repeat
 from tfsal.ops import random
@@ -32,12 +32,13 @@ class PerturbationMethod(Method):
     and the others stay as they are.
 
     Attributes:
-      inputs: names of the inputs to explain; None for every floating-point input that the score
+      inputs: names of the inputs to explain; None for every input of floats or uint8 that the score
         depends on, and where there is none for every input of integers.
       baseline: what stands where the input is masked: a number, an array, a name ("constant",
-        "black_and_white", "image_range", "channel_mean", "blurred", "uniform", "gaussian", with
-        settings as in "blurred(sigma=5)"), or one of the classes of `tfsal.methods.baselines`. Of
-        several baselines the scores are averaged, and each mask costs as many times more.
+        "black_and_white", "image_range", "channel_mean", "blurred", "local_mean", "uniform",
+        "gaussian", with settings as in "blurred(sigma=5)"), or one of the classes of
+        `tfsal.methods.baselines`. Of several baselines the scores are averaged, and each mask costs
+        as many times more.
     """
 
     inputs: tuple[str, ...] | None = None
@@ -98,8 +99,8 @@ class PerturbationMethod(Method):
             raise InputError(
                 "The score depends on no input of numbers [N, ...], so there is nothing to mask."
             )
-        floats = [name for name in numbers if net.inputs[name].dtype.is_floating]
-        return self.inputs or tuple(floats or numbers)
+        quantities = [name for name in numbers if net.inputs[name].is_quantity]
+        return self.inputs or tuple(quantities or numbers)
 
     def check(self, net):
         """See Method; the baseline must fit every input."""
@@ -127,6 +128,11 @@ class PerturbationMethod(Method):
 def positions_of(info):
     """Sizes of the positions of an input, None where unknown; the entries of a vector are its."""
     return list(info.shape[1:] if info.shape.rank == 2 else info.spatial)
+
+
+def position_axes(info):
+    """The axes of `positions_of`, ints."""
+    return [1] if info.shape.rank == 2 else info.spatial_axes
 
 
 def fixed_positions(info, what):
@@ -204,7 +210,7 @@ class MaskedInput:
         stream = list(request.net.inputs).index(name)
         self._baselines = baseline.of(x, info, request.seed, stream)
         self._differences = x[:, tf.newaxis] - self._baselines
-        self._axes = _position_axes(info)
+        self._axes = position_axes(info)
         sizes = tf.shape(feed)
         self.positions = [feed.shape[axis] or sizes[axis] for axis in self._axes]
         self.dtype = request.score.dtype
@@ -265,15 +271,13 @@ class MaskedInput:
           count: how many masks; int.
           keep_of: function from the numbers [c] to the shares that stay, [N or 1, c, *positions].
         """
+        baselines = self._baselines.shape[1]
 
-        def add(masks, table):
-            scores = masks.scores(keep_of(masks.numbers)) * tf.cast(masks.weights, self.dtype)
-            return tf.tensor_scatter_nd_add(
-                table, masks.numbers[:, tf.newaxis], tf.transpose(scores)
-            )
+        def ask(numbers):
+            return self._asked(keep_of(numbers // baselines), numbers % baselines)
 
-        empty = tf.zeros([count, self.request.count], self.dtype)
-        return tf.transpose(self.over_masks(count, add, empty))
+        found = scores(self.request, count * baselines, ask)
+        return tf.reduce_mean(tf.reshape(found, [-1, count, baselines]), axis=2)
 
     def score_without(self):
         """[N]: the score where all of the input is masked."""
@@ -282,6 +286,10 @@ class MaskedInput:
 
     def _scores(self, keep, which):
         """[N, c] with the baselines of the numbers `which` [c]."""
+        return split_copies(self._asked(keep, which).score, tf.size(which))
+
+    def _asked(self, keep, which):
+        """The Request at these masks, with the baselines of the numbers `which` [c]."""
         start, difference = self._baselines, self._differences
         if start.shape[1] > 1:
             start, difference = (tf.gather(v, which, axis=1) for v in (start, difference))
@@ -290,8 +298,7 @@ class MaskedInput:
                 keep = tf.expand_dims(keep, axis + 1)
         points = start + tf.cast(keep, start.dtype) * difference
         points = back_to(self.request.feeds[self.name].dtype, join_copies(points))
-        asked = self.request.at({self.name: points}, tf.size(which))
-        return split_copies(asked.score, tf.size(which))
+        return self.request.at({self.name: points}, tf.size(which))
 
 
 def add_to_map(total, where, values):
@@ -331,11 +338,3 @@ def share_of(measure, drops, score):
 def as_rows(values, like):
     """[N] -> [N, 1, ...] of the rank of `like`."""
     return tf.reshape(values, [-1] + [1] * (like.shape.rank - 1))
-
-
-def _position_axes(info):
-    """Axes of the positions of an input."""
-    if info.shape.rank == 2:
-        return [1]
-    first = 2 if info.channels_first else 1
-    return list(range(first, first + info.shape.rank - 2))

@@ -35,7 +35,7 @@ class Request:
       feeds: {input name: tensor}.
       fed: {tensor name: tensor} of the model that stand in place of what it computes.
       region: [N, *spatial] weights for a RegionScore, else None.
-      segments: [N or 1, K, H, W] int32 labels, for a method that takes them, else None.
+      segments: [N or 1, K, *positions] int32 labels, for a method that takes them, else None.
       seed: [N] int32, what the noise of each example is drawn from; None for a method that is not
         random.
       internal_batch_size: rows that a method of many evaluations should evaluate at once.

@@ -102,7 +102,7 @@ class ScoreCAM(ChannelCam, name="scorecam"):
         """{input name: first spatial axis} of the inputs that the channels of a layer mask."""
         rank = 2 if self.token_grid else len(net.tensor(tensor).spatial)
         under = self.inputs_under(net, tensor, rank)
-        masked = {k: axis for k, axis in under.items() if _is_numbers(net.inputs[k].dtype)}
+        masked = {k: axis for k, axis in under.items() if net.inputs[k].is_quantity}
         if masked:
             return masked
         raise MethodError(
@@ -127,7 +127,3 @@ class ScoreCAM(ChannelCam, name="scorecam"):
         if rows.shape.rank == rank + 1:
             return mask
         return tf.expand_dims(mask, 1 if at == 2 else -1)
-
-
-def _is_numbers(dtype):
-    return dtype.is_floating or dtype == tf.uint8  # Other integers are more often indices.

@@ -89,7 +89,9 @@ class SobolIndices(SensitivityMethod, name="sobol"):
             # The points as they are; then, feature by feature, with that one of another point.
             points = self.points(features, numbers % self.samples)
             changed = tf.one_hot(numbers // self.samples - 1, count, True, False)
-            return features.keep(tf.where(changed, points[..., count:], points[..., :count]))
+            return features.at_positions(
+                tf.where(changed, points[..., count:], points[..., :count])
+            )
 
         scores = features.masked.all_scores(self.samples * (count + 1), keep)
         scores = tf.reshape(scores, [-1, count + 1, self.samples])
@@ -140,7 +142,7 @@ class HSIC(SensitivityMethod, name="hsic"):
         masked = features.masked
 
         def keep(numbers):
-            return features.keep(self._there(features, numbers))
+            return features.at_positions(self._there(features, numbers))
 
         scores = masked.all_scores(self.samples, keep)
         there = tf.cast(self._there(features, tf.range(self.samples)), scores.dtype)

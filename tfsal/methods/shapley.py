@@ -54,19 +54,22 @@ class KernelSHAP(FeatureMethod, name="kernel_shap"):
         change = masked.request.score - start
         if count == 1:
             return change[:, tf.newaxis]
+        # What no position has is worth 0 and is kept out of the fit, so that it takes no share.
+        exist = features.exist
         subsets = self._all_subsets if self._takes_all(count) else self._drawn_subsets
 
         def add(masks, squares):
             present, weights = subsets(masked, masks.numbers, count)
             weights *= tf.cast(masks.weights, masked.dtype)
-            values = masks.scores(features.keep(present)) - start[:, tf.newaxis]
+            values = masks.scores(features.at_positions(present)) - start[:, tf.newaxis]
             # Features as -1/2 and 1/2: with a given sum of the shares it is the same equation, and
             # a better conditioned one.
-            return add_squares(squares, present - 0.5, values - change[:, tf.newaxis] / 2, weights)
+            rows = (present - 0.5) * tf.cast(exist, masked.dtype)[:, tf.newaxis]
+            return add_squares(squares, rows, values - change[:, tf.newaxis] / 2, weights)
 
         number = 2**count - 2 if self._takes_all(count) else self.samples
         squares = masked.over_masks(number, add, no_squares(change, count))
-        return tf.cast(solve(squares, total=change), masked.dtype)
+        return tf.cast(solve(squares, total=change, of=exist), masked.dtype)
 
     def _takes_all(self, count):
         return 2**count - 2 <= self.samples
@@ -142,7 +145,7 @@ class SampledShapley(FeatureMethod, name="sampled_shapley"):
             def where(condition):
                 return tf.cast(condition, masked.dtype)
 
-            scores = masks.scores(features.keep(where(place < many)))[..., tf.newaxis]
+            scores = masks.scores(features.at_positions(where(place < many)))[..., tf.newaxis]
             gains = (where(place == many - 1) - where(place == many)) * scores
             # The ends of an order, all features and none, are known.
             gains += where((many == count - 1) & (place == count - 1)) * score[..., tf.newaxis]

@@ -144,12 +144,23 @@ class XRAI(Method, name="xrai"):
         return names
 
     def segments_input(self, net):
-        """See Method."""
+        """See Method.
+
+        Raises:
+          MethodError: XRAI and its base both take segments from the caller.
+        """
+        of_base = super().segments_input(net)
         if self.segments != "input":
-            return super().segments_input(net)
+            return of_base
+        if of_base is not None:
+            raise MethodError(
+                "XRAI and its base would both take segments from you. Choose which one is to "
+                'make its own: segments="slic".'
+            )
         (name,) = self.explained(net)
         info = net.inputs[name]
-        return SegmentsInput(name, self._scales, info.spatial, info.channels_first)
+        axes = tuple(info.spatial_axes)
+        return SegmentsInput(name, self._scales, info.spatial, "scales={limits}", axes)
 
     def check(self, net):
         """See Method."""

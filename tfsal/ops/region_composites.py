@@ -17,9 +17,9 @@ _HEADROOM = 61
 _POWERS = 2.0 ** np.arange(-200, 200)
 
 
-def rank_regions(attribution, labels, segments, radius, min_pixel_diff, area_threshold, fast=False):
+def rank_regions(attribution, labels, limits, radius, min_pixel_diff, area_threshold, fast=False):
     """See regions.rank_regions."""
-    scale, first = _places_of_words(labels, segments)
+    scale, first = _places_of_words(labels, limits)
     chunk = tf.range(_CHUNK)
 
     def of_one(row):
@@ -42,13 +42,13 @@ def rank_regions(attribution, labels, segments, radius, min_pixel_diff, area_thr
     )
 
 
-def _places_of_words(labels, segments):
+def _places_of_words(labels, limits):
     """The scale that each word is of, and the label of its first bit: two [words] int32."""
-    if isinstance(segments, int):
-        each = -(-segments // _BITS)
+    if isinstance(limits, int):
+        each = -(-limits // _BITS)
         word = tf.range(tf.shape(labels)[1] * each)
         return word // each, word % each * _BITS
-    first = [range(0, limit, _BITS) for limit in segments]
+    first = [range(0, limit, _BITS) for limit in limits]
     scale = [k for k, labels_of_k in enumerate(first) for _ in labels_of_k]
     return tf.constant(scale), tf.constant(np.concatenate(first), tf.int32)
 

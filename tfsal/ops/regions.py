@@ -12,7 +12,7 @@ from tfsal.ops import fused, native_regions, region_composites
 def rank_regions(
     attribution,
     labels,
-    segments,
+    limits,
     *,
     radius=5,
     min_pixel_diff=50,
@@ -31,7 +31,7 @@ def rank_regions(
     Args:
       attribution: [N, H, W] floating; the fused op rounds it to float32.
       labels: [N, K, H, W] int32, the segment of each pixel at K scales, from 0.
-      segments: how many segments there may be at each scale: K ints, or one int for all.
+      limits: how many segments there may be at each scale: K ints, or one int for all.
       radius: of the disk, in pixels; 0 leaves the segments as they are.
       min_pixel_diff: the fewest pixels that a mask must add, 1 or more.
       area_threshold: ends when more than this share of the image is taken.
@@ -44,7 +44,7 @@ def rank_regions(
       is not finite.
     """
     good = tf.reduce_all(tf.math.is_finite(attribution), axis=[1, 2])
-    good = (good & labels_in_range(labels, segments))[:, tf.newaxis, tf.newaxis]
+    good = (good & labels_in_range(labels, limits))[:, tf.newaxis, tf.newaxis]
     attribution = tf.where(good, attribution, tf.zeros_like(attribution))
     labels = tf.where(good[:, tf.newaxis], labels, 0)
     options = radius, min_pixel_diff, area_threshold
@@ -54,13 +54,12 @@ def rank_regions(
             tf.cast(attribution, tf.float32), labels, *options, algorithm
         )
     else:
-        found, ranking = region_composites.rank_regions(
-            attribution, labels, segments, *options, fast
-        )
+        found, ranking = region_composites.rank_regions(attribution, labels, limits, *options, fast)
     return tf.where(good, found, float("nan")), tf.where(good, ranking, -1)
 
 
-def labels_in_range(labels, segments):
-    """[N] bool: all labels of [N, K, H, W] are from 0 to below `segments`, an int or K ints."""
-    limits = tf.reshape(tf.constant(segments), [-1, 1, 1])
-    return tf.reduce_all((labels >= 0) & (labels < limits), axis=[1, 2, 3])
+def labels_in_range(labels, limits):
+    """[N] bool: all labels of [N, K, *positions] are from 0 to below `limits`, an int or K ints."""
+    ones = [1] * (labels.shape.rank - 2)
+    good = (labels >= 0) & (labels < tf.reshape(tf.constant(limits), [-1, *ones]))
+    return tf.reduce_all(good, axis=list(range(1, labels.shape.rank)))

@@ -1,6 +1,6 @@
 """Segments of an image, in plain TensorFlow ops: a grid of rectangles, and superpixels.
 
-Labels are [N, K, H, W] int32 for K scales; scale k has at most `segments[k]` labels, from 0. Sizes
+Labels are [N, K, H, W] int32 for K scales; scale k has at most `scales[k]` labels, from 0. Sizes
 need not be known when a function is traced. Superpixels are made of integers, once the colours are
 rounded, so the labels are the same in a graph, under XLA, alone and in a batch.
 """
@@ -14,27 +14,46 @@ _LEVELS = 2048.0
 _NEIGHBOURS = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
 
 
-def grid(images, segments):
+def grid(images, scales):
     """Rectangles of nearly equal size, as square as the count of them allows.
 
     Args:
       images: [N, H, W, C].
-      segments: K ints, about how many rectangles there are at each scale, and at most.
+      scales: K ints, about how many rectangles there are at each scale, and at most.
 
     Returns:
       [N, K, H, W] int32.
     """
     count, height, width = tf.unstack(tf.shape(images)[:3])
-    scales = []
-    for most in segments:
-        (row, column), (_, columns) = _cells(height, width, most)
-        scales.append(row[:, tf.newaxis] * columns + column)
-    labels = tf.stack(scales)[tf.newaxis]
-    labels = tf.broadcast_to(labels, [count, len(segments), height, width])
+    maps = [grid_labels(_cells(height, width, most), [height, width]) for most in scales]
+    labels = tf.broadcast_to(tf.stack(maps), [count, len(scales), height, width])
     return tf.ensure_shape(labels, [None, None, *images.shape[1:3]])
 
 
-def slic(images, segments, compactness=0.1, iterations=10):
+def grid_labels(cells, positions):
+    """Numbers the cells of a grid, the last axis first.
+
+    Args:
+      cells: cells along each axis; ints or scalar int32 tensors.
+      positions: sizes of the axes; ints or scalar int32 tensors.
+
+    Returns:
+      [*positions] int32.
+    """
+    labels = tf.zeros([1] * len(cells), tf.int32)
+    for axis, (count, size) in enumerate(zip(cells, positions, strict=True)):
+        shape = [size if i == axis else 1 for i in range(len(cells))]
+        labels = labels * count + tf.reshape(_cell_along(count, size), shape)
+    return labels
+
+
+def _cell_along(count, size):
+    """[size] int32: the cell, of `count` of one size, that the middle of each place is in."""
+    count, size = tf.cast(count, tf.int64), tf.cast(size, tf.int64)  # Products leave int32.
+    return tf.cast((2 * tf.range(size) + 1) * count // (2 * size), tf.int32)
+
+
+def slic(images, scales, compactness=0.1, iterations=10):
     """SLIC superpixels: connected segments of similar colour about a grid of centres.
 
     Achanta et al. 2012 (doi:10.1109/TPAMI.2012.120), with these differences: colours are the
@@ -44,7 +63,7 @@ def slic(images, segments, compactness=0.1, iterations=10):
 
     Args:
       images: [N, H, W, C] floating, any number of channels.
-      segments: K ints, about how many superpixels there are at each scale, and at most.
+      scales: K ints, about how many superpixels there are at each scale, and at most.
       compactness: how much the way from one centre to the next counts, beside the whole range of a
         channel: above 0, with 0 a segment would be any pixels of one colour.
       iterations: how often the centres move to the middle of their pixels.
@@ -54,26 +73,22 @@ def slic(images, segments, compactness=0.1, iterations=10):
     """
     colors = _levels(images, _LEVELS / max(1.0, compactness))
     count, height, width = colors.shape[:3]
-    scales = tf.map_fn(  # Traced once, not once for each scale.
-        lambda most: _superpixels(colors, most, max(segments), compactness, iterations),
-        tf.constant(segments, tf.int32),
+    maps = tf.map_fn(  # Traced once, not once for each scale.
+        lambda most: _superpixels(colors, most, max(scales), compactness, iterations),
+        tf.constant(scales, tf.int32),
         fn_output_signature=tf.TensorSpec([count, height, width], tf.int32),
         parallel_iterations=1,
     )
-    labels = _connected(tf.transpose(scales, [1, 0, 2, 3]), max(segments))
-    return tf.ensure_shape(labels, [None, len(segments), *images.shape[1:3]])
+    labels = _connected(tf.transpose(maps, [1, 0, 2, 3]), max(scales))
+    return tf.ensure_shape(labels, [None, len(scales), *images.shape[1:3]])
 
 
 def _cells(height, width, most):
-    """A grid of at most `most` cells: ((row of y [H], column of x [W]), (rows, columns))."""
+    """(rows, columns) of a grid of at most `most` cells, scalar int32 tensors."""
     whole = tf.cast(tf.stack([most, height, width]), tf.float64)
     rows = tf.floor(tf.sqrt(whole[0] * whole[1] / tf.maximum(whole[2], 1)) + 1e-6)
     rows = tf.clip_by_value(tf.cast(rows, tf.int32), 1, most)
-    columns = most // rows
-    return (
-        (tf.range(height) * rows // height, tf.range(width) * columns // width),
-        (rows, columns),
-    )
+    return rows, most // rows
 
 
 def _levels(images, levels):
@@ -96,7 +111,8 @@ def _superpixels(colors, most, limit, compactness, iterations):
       compactness, iterations: see slic.
     """
     count, height, width = tf.unstack(tf.shape(colors)[:3])
-    (row, column), (rows, columns) = _cells(height, width, most)
+    rows, columns = _cells(height, width, most)
+    row, column = _cell_along(rows, height), _cell_along(columns, width)
     cells = tf.cast(rows * columns, tf.float64)
     step = tf.sqrt(tf.cast(height * width, tf.float64) / cells)
     unit = compactness * (_LEVELS / max(1.0, compactness)) / step

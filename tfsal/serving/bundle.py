@@ -195,7 +195,7 @@ def _requests(meta_graph, signatures, feeds, pictures):
 
 
 def _made_up_segments(definition, name):
-    """{name: [1, K, H, W] of zeros} where a signature takes segments; open sizes fit any image."""
+    """{name: zeros [1, K, *positions]} where a signature takes segments; open sizes are 1."""
     if name not in definition.inputs:
         return {}
     shape = tf.TensorShape(definition.inputs[name].tensor_shape).as_list()

@@ -26,7 +26,7 @@ _INPUT_UNITS = {
     "class_index": "index of the class to explain; -1 is the top one of each example",
     "class_indices": "indices of the classes to explain; the -1s of a row are its best, in order",
     "region": "weight of a position",
-    "segments": "label of each pixel, from 0, at each scale",
+    "segments": "label of each position, from 0, at each scale",
     "seed": "what the noise of each example is drawn from",
 }
 
