@@ -241,7 +241,8 @@ def _hits_table(measured, digits, crops):
         f"at random: {crops.chance:.1%})? With 95% intervals (Wilson). A method of more than {FEW} "
         f"evaluations is asked about the first {digits.fewer} scenes and {crops.fewer} mosaics, "
         "and its interval is wider. Where several points are the strongest, as in methods of "
-        "patches and regions, one of them is drawn."
+        "patches and regions, one of them is drawn: segments are cells of 8 x 8 pixels of a scene, "
+        "which reach beyond the digit."
     )
     yield ""
     yield "| method | scenes | on digit | 95% interval | mosaics | in quarter | 95% interval |"
