@@ -39,7 +39,7 @@ build: $(STAMPS)/build ## install tfsal in .venv (editable) and build its native
 demo: $(STAMPS)/demo ## the demonstration, into demo-output/
 	@$(RUN) $(BIN)/tfsal demo --out demo-output
 
-gallery: $(STAMPS)/test ## docs/gallery: every method on the same images (about ten minutes)
+gallery: $(STAMPS)/test ## docs/gallery: every method on the same images (about 25 minutes)
 	@$(RUN) $(BIN)/python -m examples.gallery
 
 test: $(STAMPS)/test ## the tests, without the slow ones and the zoo

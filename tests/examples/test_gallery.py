@@ -8,6 +8,7 @@ import pytest
 
 import tfsal
 from examples import gallery, photos
+from examples.study import FEW, Measured, Study, one_point
 
 
 @pytest.fixture(scope="module")
@@ -47,25 +48,54 @@ def test_crops_are_the_same_for_the_same_seed():
         assert not np.array_equal(one, other)
 
 
+def study_of(model, count, **kwargs):
+    return Study(model, *photos.mosaics(count, seed=1), **kwargs)
+
+
 def test_evaluations_are_counted_at_the_input(model):
-    images, asked, boxes = photos.mosaics(8, seed=1)
-    study = gallery.Study(model, images, asked, boxes)
+    study = study_of(model, 8)
     assert study.chance == 0.25
     assert study.evaluations(tfsal.GradCAM) == study.evaluations(tfsal.VanillaGradient) == 1
-    assert study.hits(tfsal.VanillaGradient).shape == (8,)
-    times = study.milliseconds([tfsal.GradCAM], rounds=2)
-    assert 0 < times["gradcam"] < 1000
+    assert study.evaluations(tfsal.FeatureAblation) == 8 * 8 + 1
+    assert study.evaluations(tfsal.AblationCAM) == 1  # The head alone is not counted.
+    assert study.hits(tfsal.VanillaGradient, 3).shape == (3,)
+    times = study.milliseconds({tfsal.GradCAM: 8, tfsal.VanillaGradient: 1}, rounds=2)
+    assert 0 < times[tfsal.GradCAM] < 1000 and 0 < times[tfsal.VanillaGradient] < 1000
+
+
+def test_methods_of_many_evaluations_are_asked_about_fewer_images(model):
+    study = study_of(model, 8, fewer=3)
+    assert study.asked(1) == study.asked(FEW) == 8 and study.asked(FEW + 1) == 3
+    assert study_of(model, 2, fewer=3).asked(FEW + 1) == 2
+
+
+def test_a_map_points_at_one_of_its_strongest_positions():
+    maps = np.zeros((2000, 3, 4), "float32")
+    maps[:, 1, 1:] = 7
+    maps[:, 2, 0] = 6
+    (row, column) = np.divmod(one_point(maps).reshape(2000, -1).argmax(axis=1), 4)
+    assert (row == 1).all() and (np.bincount(column)[1:] > 600).all()
+
+
+def test_a_map_that_points_nowhere_does_not_by_a_draw():
+    maps = np.array([[[1, 1]], [[0, 0]], [[np.nan, 1]], [[np.inf, 1]], [[-2, -1]]])
+    points = one_point(maps)
+    assert not points[:4].any() and points[4].argmax() == 1
 
 
 def test_a_page_names_every_method_and_why_one_is_missing(model):
-    images, asked, boxes = photos.mosaics(2, seed=1)
-    study = gallery.Study(model, images, asked, boxes)
-    found = {"digits": np.array([True] * 9 + [False]), "mosaics": np.array([True, False])}
-    row = ("gradcam", tfsal.GradCAM, {**found, "evaluations": 1.0, "milliseconds": 2.5})
-    page = gallery.page([row], {"other": "it needs a table"}, study, study)
+    study = study_of(model, 2)
+    found = {
+        tfsal.GradCAM: Measured(1, np.array([True] * 9 + [False]), np.array([True, False]), 2.5),
+        tfsal.ActivationMaximization: Measured(130, None, None, 9.0),
+        tfsal.XRAI: Measured(203, np.array([True]), np.array([False]), 9.0),
+    }
+    page = gallery.page(found, {"other": "it needs a table"}, study, study)
     assert "![gradcam](gradcam.png)" in page and "- `other`: it needs a table" in page
-    assert "| `gradcam` | 90.0% | 59.6% to 98.2% | 50.0% |" in page
+    assert "| `gradcam` | 10 | 90.0% | 59.6% to 98.2% | 2 | 50.0% |" in page
+    assert "| `activation_maximization` |  | makes an input, no map |" in page
     assert "| `gradcam` | 1 | 2.5 | 1 forward" in page
+    assert "- `xrai` " in page and "- `deconvnet` " not in page
 
 
 def test_references_are_images_of_the_study(model):
@@ -73,6 +103,6 @@ def test_references_are_images_of_the_study(model):
     class NeedsReferences:
         references: object
 
-    study = gallery.Study(model, *photos.mosaics(9, seed=1))
+    study = study_of(model, 9)
     np.testing.assert_array_equal(study.method(NeedsReferences).references, study.images[1:])
     assert study.method(tfsal.GradCAM) == tfsal.GradCAM()
