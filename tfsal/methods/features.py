@@ -145,6 +145,10 @@ class Features:
         """
         return tf.gather(present, self.labels, axis=2)
 
+    def note(self, extra, values):
+        """Puts values of the features, [N, count], into the extras of the masked input."""
+        self.masked.extras[extra] = tf.gather(values, self.labels, axis=1)
+
 
 def grid_labels(cells, positions):
     """Numbers the cells of a grid, the last axis first.
