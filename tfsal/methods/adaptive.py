@@ -4,6 +4,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from tfsal.methods.chunks import where_rows
+
 # Gradients that are kept of each path, so that memory does not grow with max_steps.
 SLOTS = 32
 # Places at least, so that no path ends because a first guess happens to add up.
@@ -175,7 +177,7 @@ def _inserted(state, going, begin, high, place):
 
     gradients = {}
     for name, kept in state.gradients.items():  # Where it is, without a copy of all slots.
-        value = _where(going, place.gradients[name], tf.gather(kept, slot, batch_dims=1))
+        value = where_rows(going, place.gradients[name], tf.gather(kept, slot, batch_dims=1))
         gradients[name] = tf.tensor_scatter_nd_update(kept, rows, value)
     return settled._replace(
         at=updated("at", (is_slot, middle)),
@@ -233,8 +235,3 @@ def _like(weight, values):
         [tf.shape(weight), tf.ones([values.shape.rank - weight.shape.rank], tf.int32)], 0
     )
     return tf.reshape(tf.cast(weight, values.dtype), shape)
-
-
-def _where(going, new, old):
-    shape = tf.concat([tf.shape(going), tf.ones([new.shape.rank - 1], tf.int32)], 0)
-    return tf.where(tf.reshape(going, shape), new, old)

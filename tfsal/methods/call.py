@@ -28,7 +28,8 @@ class Explanation:
       score: [N], the explained score.
       class_index: [N] int32, the class whose score it is.
       outputs: {output name: tensor} of the model for this batch.
-      extras: {name: tensor [N, ...]} of what the method says beside the attribution.
+      extras: {name: tensor [N, ...]} of what the method says beside the attribution; what is shaped
+        as that, `standard_error`, is a dict where attribution is one.
 
     With `class_indices` all but the outputs have an axis of K after N.
     """

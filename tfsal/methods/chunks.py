@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 
-def accumulate(request, count, update, state, loops=False):
+def accumulate(request, count, update, state, loops=False, *, every=None, going=None):
     """Goes through the numbers 0 to count - 1 (steps, samples), as many at once as fit.
 
     Fit means that the rows of the model, N for each number, are at most
@@ -16,11 +16,13 @@ def accumulate(request, count, update, state, loops=False):
         not divide the count, the last numbers repeat and are not real.
       state: nest of tensors.
       loops: True where `update` has such a loop inside.
+      every: int; no chunk goes across a multiple of it. None: nothing is in their way.
+      going: function of the state -> scalar bool, whether there is more to do.
 
     Returns:
       The last state.
     """
-    size = chunk_size(request, count)
+    size = chunk_size(request, count if every is None else min(every, count))
     # Made outside: in a loop inside a loop XLA does not know the value of `size`, but shapes.
     offsets = tf.range(size)
     if not loops:
@@ -28,23 +30,63 @@ def accumulate(request, count, update, state, loops=False):
 
     def body(first, state):
         numbers = first + offsets
-        real = numbers < count
-        state = update(tf.minimum(numbers, count - 1), real, state)
+        end = count if every is None else tf.minimum((first // every + 1) * every, count)
+        real = numbers < end
+        state = update(tf.minimum(numbers, end - 1), real, state)
         if request.progress is not None:
             request.progress.advance(tf.reduce_sum(tf.cast(real, tf.int32)), state)
-        return first + size, state
+        return tf.minimum(first + size, end), state
 
     if request.progress is not None:
-        request.progress.expect(count)
+        request.progress.expect(count if going is None else None)
 
     _, state = tf.while_loop(
-        lambda first, state: first < count,
+        lambda first, state: (first < count) & (True if going is None else going(state)),
         body,
         (tf.constant(0), state),
         parallel_iterations=1,  # More would hold the activations of several at once.
         maximum_iterations=count,
     )
     return state
+
+
+def accumulate_until(request, count, update, state, every, unfinished, loops=False):
+    """As `accumulate`, but each example for as long as it needs, whatever its neighbours do.
+
+    Args:
+      request, count, update, loops: see there; count is an int.
+      state: nest of tensors [N, ...]; that of an example which is done stays as it is.
+      every: int; the examples are looked at after each so many numbers, and at the end, whatever
+        the size of the chunks.
+      unfinished: function of the state -> [N] bool, which examples go on.
+
+    Returns:
+      (the last state, [N] bool: which examples would have gone on, [N] int32: how many numbers each
+      went through).
+    """
+
+    def updated(numbers, real, state):
+        old, going, used = state
+        new = update(numbers, real, old)
+        new = tf.nest.map_structure(lambda new, old: where_rows(going, new, old), new, old)
+        used += tf.where(going, tf.reduce_sum(tf.cast(real, tf.int32)), 0)
+        done = numbers[-1] + 1
+        between = (done % every != 0) & (done != count)
+        return new, going & (between | unfinished(new)), used
+
+    rows = request.count
+    start = (state, tf.fill([rows], True), tf.zeros([rows], tf.int32))
+    return accumulate(
+        *(request, count, updated, start, loops),
+        every=every,
+        going=lambda state: tf.reduce_any(state[1]),
+    )
+
+
+def where_rows(rows, new, old):
+    """[N, ...]: `new` in the rows where `rows` [N] is true, `old` in the others."""
+    shape = tf.concat([tf.shape(rows), tf.ones([new.shape.rank - 1], tf.int32)], 0)
+    return tf.where(tf.reshape(rows, shape), new, old)
 
 
 def scores(request, count, ask):

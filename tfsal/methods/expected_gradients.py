@@ -8,15 +8,17 @@ import tensorflow as tf
 
 from tfsal.errors import InputError, MethodError
 from tfsal.methods.array import Array
-from tfsal.methods.chunks import accumulate, shares, split_copies, weighted_sum
+from tfsal.methods.chunks import split_copies
 from tfsal.methods.gradient import single
 from tfsal.methods.path import PathMethod
 from tfsal.methods.request import repeat
+from tfsal.methods.running_mean import RunningMean
+from tfsal.methods.sampling import Sampling
 from tfsal.ops import random
 
 
 @dataclasses.dataclass(frozen=True)
-class ExpectedGradients(PathMethod, name="expected_gradients"):
+class ExpectedGradients(Sampling, PathMethod, name="expected_gradients"):
     """Expected Gradients (GradientSHAP): Integrated Gradients averaged over a set of references.
 
     Erion et al. 2021, https://arxiv.org/abs/1906.10670, equation 3. Each sample takes a reference
@@ -90,7 +92,7 @@ class ExpectedGradients(PathMethod, name="expected_gradients"):
         many = len(next(iter(self._arrays())).value)
 
         def add_sample(numbers, real, state):
-            sums, start = state
+            means, start = state
             copies = tf.size(numbers)
             seeds, samples = repeat(request.seed, copies), tf.tile(numbers, [request.count])
             which = random.uniform(seeds, samples, [], stream=0)
@@ -108,19 +110,22 @@ class ExpectedGradients(PathMethod, name="expected_gradients"):
                     reference + tf.cast(along, value.dtype) * change[name], dtype
                 )
                 begin[name] = tf.cast(reference, dtype)
-            weight = shares(real, self.samples)
             gradients = self.input_gradients(request.at(points, copies))
-            sums = {
-                name: sums[name] + weighted_sum(split_copies(g * change[name], copies), weight)
-                for name, g in gradients.items()
-            }
+            means = [
+                mean.add(split_copies(gradients[name] * change[name], copies), real)
+                for name, mean in zip(x, means, strict=True)
+            ]
             scores = request.at(begin, copies).score
-            return sums, start + weighted_sum(split_copies(scores, copies), weight)
+            return means, start.add(split_copies(scores, copies), real)
 
-        zeros = {name: tf.zeros_like(value) for name, value in x.items()}
-        state = (zeros, tf.zeros_like(request.score))
-        attributions, start = accumulate(request, self.samples, add_sample, state)
-        self.add_gap(request, attributions, start)
+        means = [RunningMean.of_none(tf.zeros_like(value)) for value in x.values()]
+        state = (means, RunningMean.of_none(tf.zeros_like(request.score)))
+        means, start = self.accumulate(request, self.samples, add_sample, state)
+        means = dict(zip(x, means, strict=True))
+        errors = {name: mean.standard_error() for name, mean in means.items()}
+        request.extras["standard_error"] = single(errors)
+        attributions = {name: mean.mean for name, mean in means.items()}
+        self.add_gap(request, attributions, start.mean)
         return single(attributions)
 
     def _arrays(self):

@@ -24,8 +24,9 @@ def explain(method, net, feeds, asked, internal_batch_size=8, compile_bodies=Fal
 
     Returns:
       {"attribution", "heatmap", "score", "class_index", "outputs", "extras"} of tensors;
-      attribution and heatmap are dicts when several inputs are explained, outputs and extras
-      always are. With K classes, all but the outputs have an axis of K after N.
+      attribution and heatmap, and the extras that are shaped as the attribution, are dicts when
+      several inputs are explained; outputs and extras always are. With K classes, all but the
+      outputs have an axis of K after N.
     """
     count = _batch_size(net, feeds)
     feeds = {k: _one_row_at_least(v) if net.inputs[k].batched else v for k, v in feeds.items()}
@@ -76,7 +77,9 @@ def _answer(method, request, count):
         "heatmap": tf.nest.map_structure(keep, heatmap),
         "score": keep(request.score),
         "class_index": tf.where(good, request.classes, -2)[:count],
-        "extras": {name: keep(request.extras[name]) for name in method.extras},
+        "extras": {
+            name: tf.nest.map_structure(keep, request.extras[name]) for name in method.extras
+        },
     }
 
 

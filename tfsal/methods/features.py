@@ -137,6 +137,10 @@ class Features:
         shape = tf.concat([tf.shape(self.labels)[:1], tf.shape(values)[1:]], 0)
         return tf.gather(tf.broadcast_to(values, shape), self.labels, axis=2, batch_dims=1)
 
+    def note(self, extra, values):
+        """Puts values of the features, [N, count], into the extras of the masked input."""
+        self.masked.extras[extra] = self.at_positions(values[:, tf.newaxis])[:, 0]
+
 
 @dataclasses.dataclass(frozen=True)
 class FeatureAblation(FeatureMethod, name="feature_ablation"):

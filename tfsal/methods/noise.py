@@ -1,6 +1,5 @@
 """SmoothGrad and its kin: any method, over noisy copies of the input."""
 
-import abc
 import dataclasses
 import math
 from typing import ClassVar
@@ -10,9 +9,11 @@ import tensorflow as tf
 from tfsal.errors import MethodError
 from tfsal.methods.base import Method, settle_base
 from tfsal.methods.baselines import value_range
-from tfsal.methods.chunks import accumulate, as_weights, split_copies
+from tfsal.methods.chunks import accumulate, split_copies
 from tfsal.methods.gradient import VanillaGradient
 from tfsal.methods.request import repeat
+from tfsal.methods.running_mean import RunningMean
+from tfsal.methods.sampling import Sampling
 from tfsal.methods.target import Target
 from tfsal.ops import random
 from tfsal.ops.precision import at_least_float32
@@ -65,45 +66,36 @@ class NoisyMethod(Method):
         """Those of the base; the wrappers that square say so."""
         return self.base.units
 
-    @abc.abstractmethod
-    def begin(self, zero):
-        """The state of the running moment, a tensor, from zeros shaped as the maps."""
-
-    @abc.abstractmethod
-    def add(self, state, maps, weights, before):
-        """Adds some samples to the moment.
-
-        Args:
-          state: as `begin` returns it.
-          maps: [N, c, ...].
-          weights: [c], 1 for a sample and 0 for what is none.
-          before: scalar, the number of samples that are in the state.
-        """
-
-    @abc.abstractmethod
-    def end(self, state):
-        """[N, ...] of the state with all samples in it."""
+    def power(self, maps):
+        """What is averaged."""
+        return maps
 
     def check(self, net):
         """See Method."""
         self.base.check(net)
 
-    def attribute(self, request):
-        """See Method."""
+    def over_samples(self, request, loop):
+        """Goes through the samples.
 
-        def update(numbers, real, states):
+        Args:
+          request: a Request.
+          loop: `accumulate`, or what takes its place.
+
+        Returns:
+          (what the base's attribution looks like, list of RunningMean of its tensors).
+        """
+
+        def update(numbers, real, state):
+            means, rest = state
             copies = tf.size(numbers)
-            weights = tf.cast(real, tf.float32)
             maps = self.base.attribute(self._noisy(request, numbers))
-            return tf.nest.map_structure(
-                lambda state, m: self.add(state, split_copies(m, copies), weights, numbers[0]),
-                states,
-                maps,
-            )
+            powers = [self.power(split_copies(m, copies)) for m in tf.nest.flatten(maps)]
+            return [m.add(p, real) for m, p in zip(means, powers, strict=True)], rest
 
-        states = tf.nest.map_structure(self.begin, self._zero_maps(request))
-        states = accumulate(request, self.samples, update, states, self.base.loops)
-        return tf.nest.map_structure(self.end, states)
+        zeros = self._zero_maps(request)
+        state = ([RunningMean.of_none(zero) for zero in tf.nest.flatten(zeros)], ())
+        means, _ = loop(request, self.samples, update, state, self.base.loops)
+        return zeros, means
 
     def heatmap(self, request, attribution):
         """See Method; as the base draws it."""
@@ -158,24 +150,16 @@ class NoisyMethod(Method):
         return tf.nest.map_structure(tf.zeros_like, self.base.attribute(request))
 
 
-class _Mean(NoisyMethod):
+@dataclasses.dataclass(frozen=True)
+class _Mean(Sampling, NoisyMethod):
     """The mean over samples of a power of the maps."""
 
-    def power(self, maps):
-        """What is averaged."""
-        return maps
-
-    def begin(self, zero):
-        """See NoisyMethod."""
-        return zero
-
-    def add(self, state, maps, weights, before):
-        """See NoisyMethod."""
-        return state + tf.reduce_sum(self.power(maps) * as_weights(weights, maps), axis=1)
-
-    def end(self, state):
-        """See NoisyMethod."""
-        return state / self.samples
+    def attribute(self, request):
+        """See Method."""
+        like, means = self.over_samples(request, self.accumulate)
+        errors = [mean.standard_error() for mean in means]
+        request.extras["standard_error"] = tf.nest.pack_sequence_as(like, errors)
+        return tf.nest.pack_sequence_as(like, [mean.mean for mean in means])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,7 +184,7 @@ class SquareGrad(_Mean, name="squaregrad"):
         return f"square of: {self.base.units}"
 
     def power(self, maps):
-        """See _Mean."""
+        """See NoisyMethod."""
         return maps**2
 
 
@@ -223,23 +207,7 @@ class VarGrad(NoisyMethod, name="vargrad"):
         """Those of the base, squared."""
         return f"square of: {self.base.units}"
 
-    def begin(self, zero):
-        """See NoisyMethod. (mean, sum of squared deviations from it)."""
-        return tf.stack([zero, zero], axis=1)
-
-    def add(self, state, maps, weights, before):
-        """See NoisyMethod. Chan, Golub and LeVeque 1979, equation 2.1: no difference of squares."""
-        mean, deviations = tf.unstack(state, axis=1)
-        weights = as_weights(weights, maps)
-        before = tf.cast(before, maps.dtype)
-        count = tf.reduce_sum(weights)
-        own = tf.reduce_sum(maps * weights, axis=1) / count
-        apart = own - mean
-        deviations += tf.reduce_sum((maps - own[:, tf.newaxis]) ** 2 * weights, axis=1)
-        deviations += apart**2 * before * count / (before + count)
-        mean += apart * count / (before + count)
-        return tf.stack([mean, deviations], axis=1)
-
-    def end(self, state):
-        """See NoisyMethod."""
-        return state[:, 1] / self.samples
+    def attribute(self, request):
+        """See Method."""
+        like, means = self.over_samples(request, accumulate)
+        return tf.nest.pack_sequence_as(like, [mean.spread / self.samples for mean in means])

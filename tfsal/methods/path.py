@@ -20,6 +20,7 @@ from tfsal.methods.chunks import (
 )
 from tfsal.methods.gradient import InputGradientMethod, single
 from tfsal.methods.request import repeat
+from tfsal.methods.tolerance import check_tolerance, missed_tolerance
 from tfsal.ops.precision import at_one_dtype
 
 
@@ -205,8 +206,7 @@ class IntegratedGradients(BaselineMethod, name="integrated_gradients"):
         """
         super().__post_init__()
         rules.nodes(self.rule, self.steps)
-        if self.tolerance is not None and not 0 < self.tolerance < 1:
-            raise MethodError(f"tolerance is a share between 0 and 1, not {self.tolerance}.")
+        check_tolerance(self.tolerance)
         if self.max_steps < LEAST:
             raise MethodError(f"max_steps is {LEAST} or more, not {self.max_steps}.")
 
@@ -298,13 +298,5 @@ class IntegratedGradients(BaselineMethod, name="integrated_gradients"):
 
     def remark(self, extras):
         """See Method."""
-        if self.tolerance is None:
-            return None
-        missed = int(tf.reduce_sum(tf.cast(~extras["tolerance_reached"], tf.int32)))
-        if not missed:
-            return None
-        return (
-            f"{missed} of {tf.size(extras['tolerance_reached'])} explanations did not come within "
-            f"tolerance={self.tolerance} in max_steps={self.max_steps} gradients; see "
-            "completeness_gap. Raise one of them."
-        )
+        most = f"max_steps={self.max_steps} gradients"
+        return missed_tolerance(self, extras, most, "completeness_gap")

@@ -16,7 +16,14 @@ from tfsal import visualize
 from tfsal.errors import InputError
 from tfsal.methods.base import Method
 from tfsal.methods.baselines import Baseline, Constant, baseline_of
-from tfsal.methods.chunks import accumulate, join_copies, scores, shares, split_copies
+from tfsal.methods.chunks import (
+    accumulate,
+    as_weights,
+    join_copies,
+    scores,
+    shares,
+    split_copies,
+)
 from tfsal.methods.gradient import single
 from tfsal.methods.request import repeat
 from tfsal.ops import random
@@ -113,12 +120,14 @@ class PerturbationMethod(Method):
 
     def attribute(self, request):
         """See Method."""
-        return single(
-            {
-                name: self.explain_input(MaskedInput(request, name, self.baseline))
-                for name in self.explained(request.net)
-            }
-        )
+        inputs = {
+            name: MaskedInput(request, name, self.baseline) for name in self.explained(request.net)
+        }
+        attributions = {name: self.explain_input(masked) for name, masked in inputs.items()}
+        for extra in next(iter(inputs.values())).extras:
+            values = {name: masked.extras[extra] for name, masked in inputs.items()}
+            request.extras[extra] = single(values)
+        return single(attributions)
 
     def heatmap(self, request, attribution):
         """See Method. What speaks for the score, its highest value 1."""
@@ -178,13 +187,39 @@ class Masks(NamedTuple):
     Attributes:
       numbers: [c] int32, the numbers of the masks.
       weights: [c] float64, what each counts: all that are made with one number add up to 1.
+      complete: [c] bool, the last that is made with its number.
       scores: function from the shares of the input that stay, [N or 1, c, *positions], to the
         scores [N, c].
     """
 
     numbers: tf.Tensor
     weights: tf.Tensor
+    complete: tf.Tensor
     scores: Callable
+
+    def sums(self, values, rest, each=1, count=None):
+        """Adds up what several masks in a row say of one sample, chunk after chunk.
+
+        Args:
+          values: [N, c, ...], what each says.
+          rest: [N, ...], what those before say of the sample that is under way; at first zeros.
+          each: number of masks of a sample; int.
+          count: number of all masks, of which the last may have fewer; int, or None.
+
+        Returns:
+          ([N, c, ...], [c] bool, the new rest): the sum of a whole sample where that is true.
+        """
+        sample = self.numbers // each
+        last = self.numbers % each == each - 1
+        whole = self.complete & (last if count is None else last | (self.numbers == count - 1))
+        values *= as_weights(self.weights, values)
+        values = tf.concat([values[:, :1] + rest[:, tf.newaxis], values[:, 1:]], axis=1)
+        axes = [1, 0, *range(2, values.shape.rank)]
+        place = sample - sample[0]
+        sums = tf.math.unsorted_segment_sum(tf.transpose(values, axes), place, tf.size(place))
+        sums = tf.transpose(tf.gather(sums, place), axes)
+        over = tf.reduce_any(whole & (sample == sample[-1]))
+        return sums, whole, tf.where(over, tf.zeros_like(rest), sums[:, -1])
 
 
 class MaskedInput:
@@ -195,6 +230,7 @@ class MaskedInput:
       name: name of the input.
       positions: [rank] sizes of its positions; ints, or scalar tensors where unknown before.
       dtype: of the score, float32 or float64.
+      extras: {name: tensor [N, ...]}: further outputs that are shaped as the attribution.
     """
 
     def __init__(self, request, name, baseline):
@@ -214,6 +250,7 @@ class MaskedInput:
         sizes = tf.shape(feed)
         self.positions = [feed.shape[axis] or sizes[axis] for axis in self._axes]
         self.dtype = request.score.dtype
+        self.extras = {}
 
     def zero_map(self):
         """[N, *positions] of zeros, in the dtype of the score."""
@@ -243,13 +280,14 @@ class MaskedInput:
         inputs = list(self.request.net.inputs)
         return len(inputs) + inputs.index(self.name)
 
-    def over_masks(self, count, add, state):
+    def over_masks(self, count, add, state, loop=accumulate):
         """Goes through the masks 0 to count - 1, each with every baseline.
 
         Args:
           count: how many masks; int.
           add: function of (Masks, state) -> the new state.
           state: nest of tensors.
+          loop: `accumulate`, or what takes its place.
 
         Returns:
           The last state.
@@ -260,9 +298,11 @@ class MaskedInput:
             def scores(keep):
                 return self._scores(keep, numbers % baselines)
 
-            return add(Masks(numbers // baselines, shares(real, baselines), scores), state)
+            complete = real & (numbers % baselines == baselines - 1)
+            masks = Masks(numbers // baselines, shares(real, baselines), complete, scores)
+            return add(masks, state)
 
-        return accumulate(self.request, count * baselines, update, state)
+        return loop(self.request, count * baselines, update, state)
 
     def all_scores(self, count, keep_of):
         """Returns the scores under all masks, [N, count]: for estimators that need pairs of them.

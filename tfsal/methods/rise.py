@@ -8,11 +8,13 @@ import tensorflow as tf
 
 from tfsal import visualize
 from tfsal.errors import MethodError
-from tfsal.methods.perturbation import PerturbationMethod, add_to_map, for_each_axis, positions_of
+from tfsal.methods.perturbation import PerturbationMethod, for_each_axis, positions_of
+from tfsal.methods.running_mean import RunningMean
+from tfsal.methods.sampling import Sampling
 
 
 @dataclasses.dataclass(frozen=True)
-class RISE(PerturbationMethod, name="rise"):
+class RISE(Sampling, PerturbationMethod, name="rise"):
     """RISE: the mean score of what random masks leave, at each position over those that leave it.
 
     Petsiuk, Das and Saenko 2018, https://arxiv.org/abs/1806.07421, equation 6 and section 3.2.
@@ -38,6 +40,7 @@ class RISE(PerturbationMethod, name="rise"):
     cost: ClassVar[str] = "1 forward, masks forward for each baseline"
     units: ClassVar[str] = "score: its mean where the position is left"
     random: ClassVar[bool] = True
+    limit: ClassVar[str] = "masks"
 
     def __post_init__(self):
         """Checks the numbers.
@@ -64,20 +67,29 @@ class RISE(PerturbationMethod, name="rise"):
         grid = for_each_axis("grid", self.grid, masked.positions)
 
         def add(masks, state):
-            total, left = state
+            (mean,), rest = state
             keep = self._masks(masked, masks.numbers, grid)
-            weights = tf.cast(masks.weights, masked.dtype)
-            total = add_to_map(total, keep, masks.scores(keep) * weights)
-            if not self.normalize:
-                return total, left
-            return total, add_to_map(left, keep, weights[tf.newaxis])
+            scores, whole, rest = masks.sums(masks.scores(keep), rest)
+            keep = tf.cast(keep, masked.dtype)
+            scores = tf.reshape(scores, tf.concat([tf.shape(scores), [1] * len(grid)], 0))
+            if self.normalize:
+                return [mean.add(scores, whole, keep)], rest
+            return [mean.add(keep * (scores / self.probability), whole)], rest
 
         nothing = masked.zero_map()
-        state = (nothing, nothing if self.normalize else ())
-        total, left = masked.over_masks(self.masks, add, state)
-        if self.normalize:
-            return tf.math.divide_no_nan(total, left)
-        return total / (self.masks * self.probability)
+        mean = RunningMean.of_none(nothing, nothing if self.normalize else None)
+        state = ([mean], tf.zeros([masked.request.count], masked.dtype))
+        (mean,), _ = masked.over_masks(self.masks, add, state, self.accumulate)
+        masked.extras["standard_error"] = mean.standard_error()
+        return mean.mean
+
+    def scale(self, attribution):
+        """See Sampling. The range: all values are near the mean score."""
+        axes = list(range(1, attribution.shape.rank))
+        highest, lowest = (
+            f(attribution, axes, keepdims=True) for f in (tf.reduce_max, tf.reduce_min)
+        )
+        return highest - lowest
 
     def heatmap(self, request, attribution):
         """See Method. All values are near the mean score, so the lowest is 0 and the highest 1."""

@@ -10,6 +10,8 @@ import tensorflow as tf
 from tfsal.errors import MethodError
 from tfsal.methods.features import FeatureMethod
 from tfsal.methods.least_squares import add_squares, no_squares, solve
+from tfsal.methods.running_mean import RunningMean
+from tfsal.methods.sampling import Sampling
 
 _EFFICIENT = "score: the feature's share of its change from the baseline"
 
@@ -95,7 +97,7 @@ class KernelSHAP(FeatureMethod, name="kernel_shap"):
 
 
 @dataclasses.dataclass(frozen=True)
-class SampledShapley(FeatureMethod, name="sampled_shapley"):
+class SampledShapley(Sampling, FeatureMethod, name="sampled_shapley"):
     """Sampled Shapley: what each feature adds when they come one after the other, in random orders.
 
     Castro, Gomez and Tejada 2009, https://doi.org/10.1016/j.cor.2008.04.004, as in Vertex
@@ -133,9 +135,11 @@ class SampledShapley(FeatureMethod, name="sampled_shapley"):
         masked, count = features.masked, features.count
         score, start = masked.request.score[:, tf.newaxis], masked.score_without()[:, tf.newaxis]
         if count == 1:
-            return score - start
+            return self._one(features, score - start)
+        each, number = 2 * (count - 1), self.samples * (count - 1)
 
-        def add(masks, total):
+        def add(masks, state):
+            (mean,), rest = state
             order, many = masks.numbers // (count - 1), (1 + masks.numbers % (count - 1))
             place = _ranks(masked.uniform(order // 2, [count]))
             odd = (order % 2 == 1)[:, tf.newaxis]
@@ -150,11 +154,26 @@ class SampledShapley(FeatureMethod, name="sampled_shapley"):
             # The ends of an order, all features and none, are known.
             gains += where((many == count - 1) & (place == count - 1)) * score[..., tf.newaxis]
             gains -= where((many == 1) & (place == 0)) * start[..., tf.newaxis]
-            weights = tf.cast(masks.weights, masked.dtype)[:, tf.newaxis]
-            return total + tf.reduce_sum(gains * weights, axis=1)
+            gains, whole, rest = masks.sums(gains, rest, each, number)
+            if self.samples % 2 == 0:
+                return [mean.add(gains / 2, whole)], rest
+            orders = where(order < self.samples - 1) + 1  # The last has no partner.
+            orders = tf.reshape(orders, [1, -1, 1])
+            return [mean.add(gains / orders, whole, orders)], rest
 
         zeros = tf.zeros([masked.request.count, count], masked.dtype)
-        return masked.over_masks(self.samples * (count - 1), add, zeros) / self.samples
+        weights = zeros[:, :1] if self.samples % 2 else None
+        state = ([RunningMean.of_none(zeros, weights)], zeros)
+        (mean,), _ = masked.over_masks(number, add, state, self.accumulate)
+        features.note("standard_error", mean.standard_error())
+        return mean.mean
+
+    def _one(self, features, change):
+        """The change [N, 1] is that of the only feature, for certain and without a sample."""
+        features.note("standard_error", tf.zeros_like(change))
+        if self.tolerance is not None:
+            self.add_extras(features.masked.request, 0, True)
+        return change
 
 
 def _chances(count):

@@ -112,8 +112,9 @@ class XRAI(Method, name="xrai"):
 
     @property
     def extras(self):
-        """The segments, their ranking, and what the base adds."""
-        return {**self.base.extras, **_EXTRAS}
+        """The segments, their ranking, and what the base says of its own attribution."""
+        inner = {name: f"of the base: {unit}" for name, unit in self.base.extras.items()}
+        return {**inner, **_EXTRAS}
 
     def explained(self, net):
         """Returns the name of the image, in a tuple.

@@ -72,10 +72,10 @@ def explanation_signature(
         if files is not None:
             results = pictures.blank(broken, results, net)
         outputs = results.pop("outputs")
-        flat = results.pop("extras")
+        extras, flat = results.pop("extras"), {}
         if pictures and pictures.overlay:
-            flat |= pictures.draw(feeds[pictures.image], results, flat)
-        for name, value in results.items():
+            flat |= pictures.draw(feeds[pictures.image], results, extras)
+        for name, value in (results | extras).items():
             if isinstance(value, dict):
                 flat.update({f"{name}/{key}": v for key, v in value.items()})
             else:
