@@ -12,7 +12,7 @@ RUN := env TF_CPP_MIN_LOG_LEVEL=3 XDG_CACHE_HOME="$(CURDIR)/.cache" \
 # The libraries that benchmarks compare with; apart from .venv, which nothing else may change.
 PEERS := $(VENV)/peers
 PYTEST := $(RUN) $(BIN)/python -m pytest -rs
-# Processes that run the tests side by side; each takes up to 2 GB.
+# Processes that run the tests side by side; each takes up to 5 GB.
 JOBS ?= 2
 
 # What setup.py needs, from pyproject.toml: "setuptools>=64" "wheel" "pybind11>=2.12" "tensorflow>=2.21,<2.22"

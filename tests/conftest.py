@@ -9,6 +9,8 @@ import pytest
 from tfsal.quiet import import_tensorflow
 
 import_tensorflow()
+# Graphs are a million objects that stay: to look through them all the time takes a tenth of it.
+gc.set_threshold(100_000, 20, 100)
 warnings.filterwarnings("ignore", "This pseudo.*|.*np.object.*|.*__array__.*", module="keras")
 
 

@@ -53,21 +53,21 @@ def check_keras(model, source, **load):
     assert snapshot(model, inputs_of(model)) == before
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+def some_daily(families, *daily):
+    """Families as parameters of a test, all but a few of them slow: what differs is the reading."""
+    return [f if f in daily else pytest.param(f, marks=pytest.mark.slow) for f in families]
+
+
+DAILY = FAMILIES.keys() - {"tf_keras sequential", "tf_keras nested"}
+
+
+@pytest.mark.parametrize("family", some_daily(FAMILIES, *DAILY))
 def test_live_keras_model(built, family):
     check_keras(built(family), built(family))
 
 
-# What Keras reads of an .h5 file it also reads of a .keras file: two of them are enough every day.
-KERAS_FILES = [(family, ".keras") for family in FILES + TF_KERAS] + [
-    pytest.param(
-        family, ".h5", marks=[] if family in ("functional", "tf_keras") else pytest.mark.slow
-    )
-    for family in FILES + TF_KERAS
-]
-
-
-@pytest.mark.parametrize(("family", "suffix"), KERAS_FILES)
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize("family", some_daily(FILES + TF_KERAS, "functional", "tf_keras"))
 def test_keras_file(built, family, suffix, tmp_path):
     path = tmp_path / f"model{suffix}"
     with warnings.catch_warnings():
@@ -76,15 +76,20 @@ def test_keras_file(built, family, suffix, tmp_path):
     check_keras(built(family), path)
 
 
-@pytest.mark.parametrize(
-    "family", ["subclassed", "vit, class token", "1-D", "3-D", *FILES, *TF_KERAS]
-)
+EXPORTED = ["subclassed", "vit, class token", "1-D", "3-D", *FILES, *TF_KERAS]
+EXPORTED_DAILY = "subclassed", "vit, class token", "3-D", "nested", "grouped", "two inputs", "lstm"
+
+
+@pytest.mark.parametrize("family", some_daily(EXPORTED, *EXPORTED_DAILY, "tf_keras"))
 def test_model_export(built, family, tmp_path):
     built(family).export(str(tmp_path / "saved"), **({} if "tf_" in family else {"verbose": False}))
     check_keras(built(family), tmp_path / "saved")
 
 
-@pytest.mark.parametrize("family", ["functional", "1-D", "3-D", "vit", "two inputs", "lstm"])
+FROZEN = ["functional", "1-D", "3-D", "vit", "two inputs", "lstm"]
+
+
+@pytest.mark.parametrize("family", some_daily(FROZEN, "functional", "two inputs", "lstm"))
 def test_frozen_model(built, family):
     model = built(family)
     specs = [tf.TensorSpec([None, *x.shape[1:]], x.dtype, x.name) for x in model.inputs]
@@ -98,7 +103,10 @@ def test_frozen_model(built, family):
     check_keras(model, graph, inputs=inputs, outputs=outputs)
 
 
-@pytest.mark.parametrize("family", ["functional", "subclassed", "nested", "lstm", *TF_KERAS])
+SAVED = ["functional", "subclassed", "nested", "lstm", *TF_KERAS]
+
+
+@pytest.mark.parametrize("family", some_daily(SAVED, "subclassed", "nested", "tf_keras"))
 def test_saved_model_save(built, family, tmp_path):
     tf.saved_model.save(built(family), str(tmp_path / "saved"))
     check_keras(built(family), tmp_path / "saved", signature="serving_default")
