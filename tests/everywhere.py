@@ -92,6 +92,11 @@ class Everything(Method):
         return method.heatmap(request, attribution["gradcam"])
 
 
+def some_daily(values, daily):
+    """Values of a parameter, all slow but those of `daily`: a check takes five seconds."""
+    return [v if v in daily else pytest.param(v, marks=pytest.mark.slow) for v in values]
+
+
 def _amplified(maps):
     """How much more than other methods a first component may move with rounding, at least 1.
 

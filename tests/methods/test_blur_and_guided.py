@@ -220,6 +220,7 @@ def test_a_row_with_a_nan_leaves_its_neighbours_alone(bundle, name):
 # ---------------------------------------------------------------- memory
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_steps():
     """The peak of a process of its own, whose activations at one step are some 5 MB a layer."""
     code = """
